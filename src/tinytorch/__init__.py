@@ -230,7 +230,7 @@ class _Workspace:
             return None
         dotted = fullname.removeprefix("tinytorch.")
         if self.hidden and (self.package.joinpath(*dotted.split(".")) / "__init__.py").is_file():
-            return import_module("tito.reference").partial_facade(dotted, self.package, self.hidden)
+            return import_module("tito.reference").partial_facade(dotted, self.origin, self.hidden)
         if not self.has(dotted) and (error := self.explain(dotted)):
             raise error
         return None
@@ -264,7 +264,10 @@ def __getattr__(name: str) -> Any:
         if _framework.has(name):
             return import_module(f"tinytorch.{name}")
     error = None if name.startswith("_") else _framework.explain(name)
-    raise AttributeError(str(error) if error else f"module 'tinytorch' has no attribute {name!r}")
+    if error:
+        raise AttributeError(str(error))
+    unknown = f"module 'tinytorch' has no attribute {name!r}"
+    raise AttributeError(unknown, name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

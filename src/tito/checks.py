@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "CheckFailure", "choice", "close", "equal", "grads", "prediction", "raises", "same_storage",
-    "tensor", "true",
+    "CheckFailure", "choice", "close", "connected", "equal", "grads", "prediction", "raises", "rule",
+    "same_storage", "tensor", "true",
 ]
 
 
@@ -191,6 +191,82 @@ def grads(what: str, check_grads: Callable[..., Any], f: Callable[..., Any], *in
     except ValueError as caught:
         return _judge(False, what, why, "analytic gradient = measured slope", str(caught), str(caught))
     _judge(True, what, why, "", "", True)
+
+
+def rule(what: str, rule_: Callable[..., Any], position: int, f: Callable[..., Any], *arrays: Any,
+         why: str = "", **options: Any) -> None:
+    """A gradient rule `rule_(g, out, *arrays, **options)` for the array at `position` gives the
+    slope of `f`, which computes the same operation on plain float64 arrays."""
+    values = [np.array(a, dtype=np.float64) if isinstance(a, np.ndarray) else a for a in arrays]
+    out = np.asarray(f(*values))
+    g = np.random.default_rng(7).standard_normal(out.shape)
+    slope = np.zeros_like(values[position])
+    for place in np.ndindex(slope.shape):
+        centre, ends = values[position][place], []
+        for step in (1e-5, -1e-5):
+            values[position][place] = centre + step
+            ends.append(float((g * f(*values)).sum()))
+        values[position][place] = centre
+        slope[place] = (ends[0] - ends[1]) / 2e-5
+    got = rule_(g, out, *values, **options)
+    if isinstance(got, np.ndarray) and got.shape != slope.shape and got.shape == g.shape:
+        got = _summed(got, slope.shape)
+    _compare(what, got, slope, why or "a rule must give the slope that central differences measure",
+             1e-4, 1e-6)
+
+
+def _summed(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient of a broadcast operand, summed back to its shape."""
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    ones = tuple(i for i, n in enumerate(shape) if n == 1)
+    return gradient.sum(axis=ones, keepdims=True) if ones else gradient
+
+
+OPERATIONS = (
+    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __neg__ "
+    "__matmul__ __getitem__ exp log sqrt abs clamp sum mean var max reshape permute cat clone"
+).split()
+
+
+def connected(what: str, call: Callable[..., Any], *inputs: Any, why: str = "") -> None:
+    """`call(*inputs)` reaches its result by Tensor operations from every one of the `inputs`.
+
+    A result computed on `.data` has the right numbers, but gradients could never flow back.
+    """
+    for position, source in enumerate(inputs):
+        with _marking(type(source)) as reached:
+            reached.add(id(source))
+            result = call(*inputs)
+            ok = id(result) in reached
+        _judge(ok, what, why or "computed on .data, the numbers are right but no gradient can flow back",
+               f"a result made by Tensor operations from input {position + 1}",
+               "a result made from its .data" if not ok else "", (position, ok))
+
+
+@contextmanager
+def _marking(kind: type) -> Iterator[set[int]]:
+    """While active, results of Tensor operations on a reached tensor are reached as well."""
+    base = next(c for c in kind.__mro__ if c.__name__ == "Tensor")
+    reached: set[int] = set()
+    alive: list[Any] = []
+    originals = {name: vars(base)[name] for name in OPERATIONS if name in vars(base)}
+
+    def marked(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            result = operation(*args, **options)
+            alive.extend([result, *args])
+            if any(id(argument) in reached for argument in args):
+                reached.add(id(result))
+            return result
+        return call
+
+    try:
+        for name, operation in originals.items():
+            setattr(base, name, marked(operation))
+        yield reached
+    finally:
+        for name, operation in originals.items():
+            setattr(base, name, operation)
 
 
 def prediction(what: str, answer: Any, expected: float, why: str = "", rel: float = 0.05,

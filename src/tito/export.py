@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tito.solutions import BEGIN, END, shift
 from tito.source import Cell, Notebook, SourceError, inside_strings, magic_lines
 
+TYPE_CHECKING = False  # known to type checkers; importing `typing` costs milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping
+
 WIDTH = 100
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp, ast.ListComp,
-           ast.SetComp, ast.DictComp)  # fmt: skip
-_EXPORT = re.compile(r"export[si]?\b")
+_COMPREHENSIONS = (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, *_COMPREHENSIONS)
+_BUILTINS = frozenset(dir(builtins))
+_EXPORT = r"#\|\s*export[si]?\b"
 
 
-@dataclass
 class Piece:
-    """A top-level statement (or loose comments): its text, and what it turned out to be."""
+    """A top-level statement (or loose comments): its text, and the methods that belong into it."""
 
-    lines: list[str]
-    node: ast.stmt | None
-    cell: Cell
-    public: bool
-    first: int = 0
-    gap: int = 0
-    methods: list[Piece] = field(default_factory=list)
+    def __init__(
+        self, lines: list[str], node: ast.stmt | None, cell: Cell, public: bool, gap: int
+    ) -> None:
+        self.lines, self.node, self.cell, self.public, self.gap = lines, node, cell, public, gap
+        self.methods: list[Piece] = []
 
     @property
     def defined(self) -> str:
@@ -39,7 +41,7 @@ def export_name(nb: Notebook) -> str:
     """The dotted name below `tinytorch` that `#| default_exp` states. SourceError without one."""
     for cell in nb.cells:
         for directive in cell.directives:
-            words = directive.split()
+            words = directive[2:].split()
             if len(words) == 2 and words[0] == "default_exp":
                 return words[1]
     raise SourceError("no cell says where to export to", "add a line `#| default_exp core.tensor`")
@@ -72,81 +74,80 @@ def exported_names(nb: Notebook) -> list[str]:
 def _pieces(nb: Notebook) -> tuple[list[ast.Import | ast.ImportFrom], list[Piece]]:
     imports: list[ast.Import | ast.ImportFrom] = []
     pieces: list[Piece] = []
-    for cell in nb.cells:
-        marks = [mark for mark in cell.directives if _EXPORT.match(mark)]
-        if marks:
-            found = _cell_pieces(cell, public=not marks[0].startswith("exporti"))
-            imports += [p.node for p in found if isinstance(p.node, ast.Import | ast.ImportFrom)]
-            pieces += [p for p in found if not isinstance(p.node, ast.Import | ast.ImportFrom)]
+    for cell in filter(is_exported, nb.cells):
+        private = any(re.match(r"#\|\s*exporti\b", mark) for mark in cell.directives)
+        found = _cell_pieces(cell, public=not private)
+        imports += [p.node for p in found if isinstance(p.node, ast.Import | ast.ImportFrom)]
+        pieces += [p for p in found if not isinstance(p.node, ast.Import | ast.ImportFrom)]
     return imports, pieces
 
 
 def is_exported(cell: Cell) -> bool:
     """Whether the cell carries `#| export`."""
-    return any(_EXPORT.match(mark) for mark in cell.directives)
+    return any(re.match(_EXPORT, mark) for mark in cell.directives)
 
 
 def code_lines(cell: Cell) -> list[str]:
     """The cell's lines with directives, solution marks and magics blanked; numbers stay true."""
     lines = cell.source.split("\n")
-    blank = {number for number, _ in magic_lines(lines) if not _comment(lines[number])}
-    marks = (number for number, line in enumerate(lines) if _is_mark(line))
-    blank.update(marks)
+    blank = {number for number, _ in magic_lines(lines) if not _is_comment(lines[number])}
+    blank |= _mark_numbers(cell)
     return ["" if number in blank else line for number, line in enumerate(lines)]
 
 
-def _comment(line: str) -> bool:
+def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
 
 
 def _is_mark(line: str) -> bool:
-    return line.startswith("#|") or bool(BEGIN.match(line) or END.match(line))
+    return line.startswith("#|") or bool(re.match(BEGIN, line) or re.match(END, line))
 
 
 def _cell_pieces(cell: Cell, public: bool) -> list[Piece]:
     lines = code_lines(cell)
-    body = _parse(cell, lines).body
+    marks = _mark_numbers(cell)
+    nodes = _parse(cell, lines).body
+    ends = [0, *(_node_end(lines, node) for node in nodes)]
     pieces: list[Piece] = []
-    done = 0
-    for node in body:
-        start, end = _first_line(node) - 1, node.end_lineno or node.lineno
-        if start < done:  # `a = 1; b = 2`: one piece carries the line
-            pieces.append(Piece([], node, cell, public, start))
-            done = max(done, end)
-            continue
-        pieces.append(_piece(cell, lines, (done, start, end), node, public))
-        done = end
-    rest = _trim(lines[done:])
-    if rest:
-        pieces.append(Piece(rest, None, cell, public, done, gap=_blanks(lines[done:])))
-    return pieces
+    for node, done, end in zip(nodes, ends, ends[1:], strict=False):
+        kept = _tidy(lines, marks, done, end)
+        pieces.append(Piece(_trim(kept), node, cell, public, _blanks(kept)))
+    for before, after in pairwise(pieces):
+        if _shares_line(before.node, after.node):  # import math; x = 1
+            before.lines, after.lines = [_unparsed(before)], [_unparsed(after)]
+    kept = _tidy(lines, marks, ends[-1], len(lines))
+    rest = Piece(_trim(kept), None, cell, public, _blanks(kept))
+    return [*pieces, rest] if rest.lines else pieces
 
 
-def _piece(
-    cell: Cell, lines: list[str], span: tuple[int, int, int], node: ast.stmt, public: bool
-) -> Piece:
-    done, start, end = span
-    lead = lines[done:start]
-    removed = set(cell.source.split("\n")) and _removed(cell)
-    first = start
-    while first > done and lines[first - 1].startswith("#"):
-        first -= 1
-    loose = _trim(lead[: first - done])
-    text = loose + ([""] if loose else []) + _tidy(lines, removed, first, end)
-    return Piece(text, node, cell, public, start, gap=_blanks(lead))
+def _shares_line(before: ast.stmt | None, after: ast.stmt | None) -> bool:
+    return bool(before and after and after.lineno <= (before.end_lineno or 0))
 
 
-def _removed(cell: Cell) -> set[int]:
+def _unparsed(piece: Piece) -> str:
+    return ast.unparse(piece.node) if piece.node else ""
+
+
+def _node_end(lines: list[str], node: ast.stmt) -> int:
+    """Number of lines up to the end of the statement and of comments indented below it."""
+    end = after = node.end_lineno or node.lineno
+    while after < len(lines) and (not lines[after].strip() or lines[after].startswith((" ", "\t"))):
+        after += 1
+        end = after if lines[after - 1].strip() else end
+    return end
+
+
+def _mark_numbers(cell: Cell) -> set[int]:
     return {number for number, line in enumerate(cell.source.split("\n")) if _is_mark(line)}
 
 
-def _tidy(lines: list[str], removed: set[int], first: int, end: int) -> list[str]:
+def _tidy(lines: list[str], marks: set[int], first: int, end: int) -> list[str]:
     """The lines without those of removed marks, and no double blank line where one stood."""
     kept: list[str] = []
     for number in range(first, end):
-        if number not in removed:
+        if number not in marks:
             kept.append(lines[number])
-        elif kept and not kept[-1] and number + 1 < end and not lines[number + 1].strip():
+        elif kept and not kept[-1].strip() and number + 1 < end and not lines[number + 1].strip():
             kept.pop()
     return kept
 
@@ -179,11 +180,6 @@ def _parse(cell: Cell, lines: list[str]) -> ast.Module:
 def _where(cell: Cell, line: int) -> str:
     label = f"cell {cell.name}" if cell.name else f"cell {cell.id}"
     return f"line {cell.line + line - 1} ({label})" if cell.line else f"{label}, line {line}"
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 # Methods into classes ---------------------------------------------------------------------------
@@ -219,8 +215,12 @@ def _future() -> ast.ImportFrom:
 
 
 def _has_future(body: list[ast.stmt]) -> bool:
-    return any(isinstance(node, ast.ImportFrom) and node.module == "__future__"
-               and any(alias.name == "annotations" for alias in node.names) for node in body)
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(alias.name == "annotations" for alias in node.names)
+        for node in body
+    )
 
 
 def _place(body: list[ast.stmt], method: ast.stmt) -> None:
@@ -241,7 +241,7 @@ def _same_name(body: list[ast.stmt], method: ast.stmt) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _extends(node: ast.stmt) -> bool:
+def _extends(node: ast.stmt | None) -> bool:
     """Whether a definition adds to an earlier one of its name: @x.setter, @overload."""
     name = getattr(node, "name", "")
     for decorator in getattr(node, "decorator_list", []):
@@ -259,24 +259,35 @@ def _is_filler(node: ast.stmt) -> bool:
 
 
 def _is_docstring(node: ast.stmt) -> bool:
-    return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str))
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
-def _owner(node: ast.stmt, classes: Mapping[str, object]) -> str:
+def _owner(node: ast.stmt | None, classes: Container[str]) -> str:
     """The known class that `node` belongs into, or an empty string."""
-    if isinstance(node, _DEFINITIONS):
-        name = _method_of(node)
-        return name if name in classes else ""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-        if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-            name = target.value.id
-            return name if name in classes and _only_members(node.value, name) else ""
-    return ""
+    name = _method_of(node) if isinstance(node, _DEFINITIONS) else _assigned_class(node)
+    return name if name in classes else ""
 
 
-def _method_of(node: ast.stmt) -> str:
+def _assigned_class(node: ast.stmt | None) -> str:
+    """C for `C.x = value`, if a class body could compute the value: from C's members alone."""
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+        return ""
+    target = node.targets[0]
+    if not (isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)):
+        return ""
+    owner = target.value.id
+    members = {id(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}
+    scopes = any(isinstance(part, _SCOPES) for part in ast.walk(node.value))
+    names = [part for part in ast.walk(node.value) if isinstance(part, ast.Name)]
+    known = all(id(part) in members if part.id == owner else part.id in _BUILTINS for part in names)
+    return owner if known and not scopes else ""
+
+
+def _method_of(node: ast.stmt | None) -> str:
     for decorator in getattr(node, "decorator_list", []):
         if _is_method_of(decorator):
             return str(decorator.args[0].id)
@@ -284,20 +295,13 @@ def _method_of(node: ast.stmt) -> str:
 
 
 def _is_method_of(decorator: ast.expr) -> bool:
-    return (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name)
-            and decorator.func.id == "method_of" and len(decorator.args) == 1
-            and isinstance(decorator.args[0], ast.Name))
-
-
-def _only_members(value: ast.expr, owner: str) -> bool:
-    """Whether `value` mentions the class only as `C.x`, where a class body can say `x`."""
-    if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
-        return True
-    inner = [node for node in ast.walk(value) if isinstance(node, _SCOPES)]
-    hidden = {id(name) for scope in inner for name in ast.walk(scope)}
-    members = {id(node.value) for node in ast.walk(value) if isinstance(node, ast.Attribute)}
-    names = (node for node in ast.walk(value) if isinstance(node, ast.Name) and node.id == owner)
-    return all(id(name) in members and id(name) not in hidden for name in names)
+    return (
+        isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "method_of"
+        and len(decorator.args) == 1
+        and isinstance(decorator.args[0], ast.Name)
+    )
 
 
 class _Members(ast.NodeTransformer):
@@ -332,67 +336,68 @@ def _annotations(node: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _annotated(node: ast.stmt) -> bool:
-    return any(isinstance(part, ast.Name) and part.id not in _BUILTINS
-               for note in _annotations(node) for part in ast.walk(note))
-
-
-_BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+    return any(
+        isinstance(part, ast.Name) and part.id not in _BUILTINS
+        for note in _annotations(node)
+        for part in ast.walk(note)
+    )
 
 
 def _fold_pieces(pieces: list[Piece]) -> list[Piece]:
     """The same as `fold`, on text: a class piece collects its methods in `methods`."""
     classes: dict[str, Piece] = {}
-    since: dict[str, set[str]] = {}
+    later: dict[str, set[str]] = {}  # names bound since the class began
     kept: list[Piece] = []
     for piece in pieces:
-        owner = _owner(piece.node, classes) if piece.node else ""
-        if owner and piece.lines:
-            _refuse_late_names(piece, owner, since[owner])
+        owner = _owner(piece.node, classes)
+        if owner:
+            _refuse_later(piece, owner, later[owner])
             classes[owner].methods.append(piece)
             continue
         _refuse_foreign(piece)
         kept.append(piece)
-        for names in since.values():
+        for names in later.values():
             names.update(_bound(piece.node))
         if isinstance(piece.node, ast.ClassDef):
             classes[piece.defined] = piece
-            since[piece.defined] = {piece.defined}
+            later[piece.defined] = {piece.defined}
     return kept
 
 
 def _refuse_foreign(piece: Piece) -> None:
-    owner = _method_of(piece.node) if piece.node else ""
+    owner = _method_of(piece.node)
     if owner and piece.node:
         what = f"{_where(piece.cell, piece.node.lineno)}: no exported cell above defines {owner}"
         raise SourceError(what, f"put `#| export` on the cell that defines class {owner}")
 
 
-def _refuse_late_names(piece: Piece, owner: str, late: set[str]) -> None:
+def _refuse_later(piece: Piece, owner: str, later: set[str]) -> None:
     """A method's defaults and decorators are computed with the class: no later names there."""
-    node = piece.node
-    assert node is not None
-    used = sorted(_used_at_once(node, owner) & late)
+    if not isinstance(piece.node, _DEFINITIONS):
+        return
+    used = sorted(_used_at_once(piece.node) & later)
     if used:
-        what = f"{_where(piece.cell, node.lineno)}: `{used[0]}` comes after class {owner} begins"
+        what = f"{_where(piece.cell, piece.node.lineno)}: `{used[0]}` is younger than class {owner}"
         raise SourceError(what, f"define {used[0]} in an exported cell above class {owner}")
 
 
-def _used_at_once(node: ast.stmt, owner: str) -> set[str]:
-    """Names evaluated when the statement runs inside the class, not when the method is called."""
+def _used_at_once(node: ast.AST | None) -> set[str]:
+    """Names needed when the statement runs, not only when what it defines is called."""
+    roots: list[ast.AST] = [node] if node else []
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        defaults = [*node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-        roots: list[ast.AST] = [*defaults, *(d for d in node.decorator_list if not _is_method_of(d))]
-    elif isinstance(node, ast.Assign):
-        roots = [node.value]
-    else:
-        roots = []
+        defaults = [*node.args.defaults, *(value for value in node.args.kw_defaults if value)]
+        roots = [*defaults, *(mark for mark in node.decorator_list if not _is_method_of(mark))]
+    elif isinstance(node, ast.ClassDef):
+        inner = set().union(*(_used_at_once(part) for part in node.body))
+        roots = [*node.bases, *node.keywords, *node.decorator_list]
+        return inner.union(*(_used_at_once(root) for root in roots))
     names: set[str] = set()
     for root in roots:
-        inner = [part for part in ast.walk(root) if isinstance(part, _SCOPES)]
-        hidden = {id(part) for scope in inner for part in ast.walk(scope)}
-        names |= {part.id for part in ast.walk(root)
-                  if isinstance(part, ast.Name) and id(part) not in hidden}
-    return names - {owner} if isinstance(node, ast.Assign) else names
+        scopes = [part for part in ast.walk(root) if isinstance(part, _SCOPES)]
+        later = {id(part) for scope in scopes for part in ast.walk(scope)}
+        parts = [part for part in ast.walk(root) if id(part) not in later]
+        names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return names
 
 
 def _bound(node: ast.stmt | None) -> set[str]:
@@ -414,31 +419,30 @@ def _needs_future(pieces: list[Piece]) -> bool:
 
 
 def _last_wins(pieces: list[Piece]) -> list[Piece]:
-    """One definition per name: the last, where the first stood, unless it needs what lies between."""
-    for last in range(len(pieces) - 1, -1, -1):
-        name = pieces[last].defined
-        same = [n for n in range(last) if name and pieces[n].defined == name]
-        node = pieces[last].node
-        if not same or node is None or _extends(node):
+    """One definition per name: the last one written, where the first stood.
+
+    It stays where it is if computing it needs a name bound in between.
+    """
+    kept: list[Piece] = []
+    for piece in pieces:
+        same = [
+            n for n, other in enumerate(kept) if piece.defined and other.defined == piece.defined
+        ]
+        chained = [piece.node, *(kept[n].node for n in same)]
+        if not same or any(_extends(node) for node in chained):
+            kept.append(piece)
             continue
-        if any(pieces[n].node and _extends(pieces[n].node) for n in same):  # type: ignore[arg-type]
-            continue
-        winner, first = pieces[last], same[0]
-        between = {bound for piece in pieces[first:last] for bound in _bound(piece.node)}
-        place = last if _needed_at_once(winner) & between - {name} else first
-        rest = [p if n != place else winner for n, p in enumerate(pieces)
-                if n == place or n not in (*same, last)]
-        return _last_wins(rest)
-    return pieces
+        between = set().union(*(_bound(other.node) for other in kept[same[0] + 1 :]))
+        if _needs(piece) & between:
+            del kept[same[0]]
+            kept.append(piece)
+        else:
+            kept[same[0]] = piece
+    return kept
 
 
-def _needed_at_once(piece: Piece) -> set[str]:
-    node = piece.node
-    if isinstance(node, ast.ClassDef):
-        roots: list[ast.AST] = [*node.bases, *node.keywords, *node.decorator_list]
-        names = {part.id for root in roots for part in ast.walk(root) if isinstance(part, ast.Name)}
-        return names.union(*(_used_at_once(item, "") for item in node.body), set())
-    return _used_at_once(node, "") if node else set()
+def _needs(piece: Piece) -> set[str]:
+    return _used_at_once(piece.node).union(*(_used_at_once(m.node) for m in piece.methods))
 
 
 # Pieces to text ---------------------------------------------------------------------------------
@@ -459,10 +463,9 @@ def _names(pieces: list[Piece]) -> list[str]:
 
 
 def _join(head: str, pieces: list[Piece]) -> str:
-    text, previous = head, None
+    text = head
+    previous: Piece | None = None
     for piece in pieces:
-        if not piece.lines:
-            continue
         body = _class_text(piece) if piece.methods else "\n".join(piece.lines)
         text += "\n" * (1 + _gap(previous, piece)) + body
         previous = piece
@@ -478,111 +481,89 @@ def _gap(previous: Piece | None, piece: Piece) -> int:
     return piece.gap
 
 
+class Member:
+    """A statement of a class body and the blank lines before it (-1: as its kind wants)."""
+
+    def __init__(self, node: ast.stmt, lines: list[str], gap: int = -1) -> None:
+        self.node, self.lines, self.gap = node, lines, gap
+
+
 def _class_text(piece: Piece) -> str:
     """The class with its methods: a method written again takes the first one's place."""
-    node = piece.node
+    node = ast.parse("\n".join(piece.lines)).body[0]
     assert isinstance(node, ast.ClassDef)
-    indent = _body_indent(piece, node)
-    members = _own_members(piece, node)
+    head, members = _class_parts(piece.lines, node)
+    first = piece.lines[node.body[0].lineno - 1]
+    own_line = node.body[0].lineno > node.lineno
+    indent = first[: len(first) - len(first.lstrip())] if own_line else "    "
     for method in piece.methods:
-        assert method.node is not None
-        text = _member_text(method, node.name, indent)
-        position = _same_name([m[0] for m in members], method.node)
-        if position is not None:
-            members[position] = (method.node, text, members[position][2])
+        member = _member(method, node.name, indent)
+        position = _same_name([own.node for own in members], member.node)
+        if position is None:
+            members.append(member)
         else:
-            members.append((method.node, text, -1))
-    if len(members) > 1 and _is_filler(members[0][0]):
+            members[position] = Member(member.node, member.lines, members[position].gap)
+    if _is_filler(members[0].node):
         members = members[1:]
-    return _class_head(piece, node) + _class_body(members)
-
-
-Member = tuple[ast.stmt, list[str], int]  # the node, its lines, blank lines before it (-1: by kind)
-
-
-def _body_indent(piece: Piece, node: ast.ClassDef) -> str:
-    return " " * (node.body[0].col_offset if node.body[0].lineno > node.lineno else 4)
-
-
-def _offset(piece: Piece, node: ast.ClassDef) -> int:
-    """Index in `piece.lines` of a line number of the cell: lines[number - offset]."""
-    removed = len([n for n in _removed(piece.cell) if n < (node.end_lineno or 0)])
-    return removed
-
-
-def _own_members(piece: Piece, node: ast.ClassDef) -> list[Member]:
-    lines = piece.lines
-    tree = ast.parse("\n".join(lines)).body[-1]
-    assert isinstance(tree, ast.ClassDef)
-    members: list[Member] = []
-    done = _head_end(tree)
-    for item in tree.body:
-        end = item.end_lineno or item.lineno
-        if item.lineno <= done:  # on the line of the class, or of the statement before
-            continue
-        chunk = lines[done:end]
-        blanks = _blanks(chunk)
-        members.append((item, _trim(chunk), blanks))
-        done = end
-    return members
-
-
-def _head_end(tree: ast.ClassDef) -> int:
-    """Number of lines that the class header takes, decorators and comments above included."""
-    first = tree.body[0]
-    return tree.lineno if first.lineno == tree.lineno else _header_line(tree, first)
-
-
-def _header_line(tree: ast.ClassDef, first: ast.stmt) -> int:
-    ends = [tree.lineno, *(part.end_lineno or 0 for part in (*tree.bases, *tree.keywords))]
-    return min(max(ends), _first_line(first) - 1)
-
-
-def _class_head(piece: Piece, node: ast.ClassDef) -> str:
-    tree = ast.parse("\n".join(piece.lines)).body[-1]
-    assert isinstance(tree, ast.ClassDef)
-    first = tree.body[0]
-    if first.lineno == tree.lineno:  # class Tensor: ...
-        head = piece.lines[: tree.lineno]
-        return "\n".join([*head[:-1], head[-1][: first.col_offset].rstrip()])
-    return "\n".join(piece.lines[: _head_end(tree)])
-
-
-def _class_body(members: list[Member]) -> str:
-    text = ""
+    text = "\n".join(head)
     previous: ast.stmt | None = None
-    for node, lines, blanks in members:
-        text += "\n" * (1 + _member_gap(previous, node, blanks)) + "\n".join(lines)
-        previous = node
+    for own in members:
+        text += "\n" * (1 + _member_gap(previous, own)) + "\n".join(own.lines)
+        previous = own.node
     return text
 
 
-def _member_gap(previous: ast.stmt | None, node: ast.stmt, blanks: int) -> int:
-    if blanks >= 0:
-        return blanks
-    if previous is None:
-        return 0
-    return int(isinstance(previous, _DEFINITIONS) or isinstance(node, _DEFINITIONS)
-               or _is_docstring(previous))  # fmt: skip
+def _class_parts(lines: list[str], node: ast.ClassDef) -> tuple[list[str], list[Member]]:
+    """Lines up to the class's colon, and the statements of its body with their comments."""
+    first = node.body[0]
+    if first.lineno == node.lineno:  # class Tensor: ...
+        split = len(lines[node.lineno - 1].encode()[: first.col_offset].decode())
+        head = [*lines[: node.lineno - 1], lines[node.lineno - 1][:split].rstrip()]
+        return head, [Member(first, [f"    {lines[node.lineno - 1][split:]}"], 0)]
+    done = _header_end(lines, node)
+    head, members = lines[:done], []
+    for item in node.body:
+        end = _node_end(lines, item) if item is node.body[-1] else item.end_lineno or item.lineno
+        members.append(Member(item, _trim(lines[done:end]), _blanks(lines[done:end])))
+        done = max(done, end)
+    return head, members
 
 
-def _member_text(method: Piece, owner: str, indent: str) -> list[str]:
+def _header_end(lines: list[str], node: ast.ClassDef) -> int:
+    """Number of lines up to the one that ends the class header with its colon."""
+    ends = [part.end_lineno or 0 for part in (*node.bases, *(key.value for key in node.keywords))]
+    number = max([node.lineno, *ends])
+    while not lines[number - 1].partition("#")[0].rstrip().endswith(":"):
+        number += 1
+    return number
+
+
+def _member_gap(previous: ast.stmt | None, member: Member) -> int:
+    if member.gap >= 0 or previous is None:
+        return max(member.gap, 0) if previous is not None else 0
+    around = isinstance(previous, _DEFINITIONS) or isinstance(member.node, _DEFINITIONS)
+    return int(around or _is_docstring(previous))
+
+
+def _member(method: Piece, owner: str, indent: str) -> Member:
     """The method as it stands in the class: decorator gone, indented, other strings unchanged."""
     lines = list(method.lines)
-    tree = ast.parse("\n".join(lines))
-    node = tree.body[-1]
+    node = ast.parse("\n".join(lines)).body[0]
     if isinstance(node, ast.Assign):
-        lines = _assignment_text(lines, node, owner)
-        return shift("\n".join(lines), "", indent).split("\n")
-    for decorator in getattr(node, "decorator_list", []):
-        if _is_method_of(decorator):
-            for number in range(decorator.lineno, (decorator.end_lineno or 0) + 1):
-                lines[number - 1] = "\0"
+        text = shift("\n".join(_member_assignment(lines, node, owner)), "", indent)
+        return Member(_as_member(node, owner), text.split("\n"))
     docs = _docstring_lines(node)
     inside = inside_strings(lines)
+    dropped = _decorator_lines(node)
     moved = [line if not line.strip() or (inside[n] and n not in docs) else indent + line
              for n, line in enumerate(lines)]  # fmt: skip
-    return [line for line in moved if not line.endswith("\0")]
+    kept = [line for number, line in enumerate(moved) if number not in dropped]
+    return Member(_as_member(node, owner), kept)
+
+
+def _decorator_lines(node: ast.stmt) -> set[int]:
+    marks: list[ast.expr] = list(filter(_is_method_of, getattr(node, "decorator_list", [])))
+    return {n for mark in marks for n in range(mark.lineno - 1, mark.end_lineno or mark.lineno)}
 
 
 def _docstring_lines(node: ast.stmt) -> set[int]:
@@ -595,7 +576,7 @@ def _docstring_lines(node: ast.stmt) -> set[int]:
     return numbers
 
 
-def _assignment_text(lines: list[str], node: ast.Assign, owner: str) -> list[str]:
+def _member_assignment(lines: list[str], node: ast.Assign, owner: str) -> list[str]:
     """`C.x = C.y` -> `x = y`, by position, from the right so that columns stay true."""
     roots = [part.value for part in ast.walk(node) if isinstance(part, ast.Attribute)]
     names = [root for root in roots if isinstance(root, ast.Name) and root.id == owner]
@@ -619,7 +600,7 @@ def _docstring(nb: Notebook) -> str:
         return one
     import textwrap
 
-    body = textwrap.fill(sentence, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    body = textwrap.fill(sentence, WIDTH, break_long_words=False, break_on_hyphens=False)
     return f'{one[:-3]}\n\n{body}\n"""'
 
 
@@ -635,7 +616,8 @@ def _heading(nb: Notebook) -> tuple[str, str]:
 
 def _first_sentence(text: str) -> str:
     paragraphs = (part.strip() for part in re.split(r"\n\s*\n", text))
-    prose = (part for part in paragraphs if part and not re.match(r"[#>|`~*-]|!\[|\d+\.", part))
+    other = r"$|[#>|~$<]|```|[*+-] |!\[|\d+\. "  # headings, tables, code, formulas, lists, images
+    prose = (part for part in paragraphs if not re.match(other, part))
     words = _plain(next(prose, ""))
     match = re.match(r".+?[.!?](?=\s+[A-Z\"'(]|$)", words)
     return match.group() if match else words
@@ -680,7 +662,8 @@ def _section(module: str) -> int:
 
 
 def _plain_imports(entries: set[tuple[str, str]]) -> list[str]:
-    return [f"import {_alias(entry)}" for entry in sorted(entries, key=_natural)]
+    ordered = sorted(entries, key=lambda entry: (_module_key(entry[0]), entry[1]))
+    return [f"import {_alias(entry)}" for entry in ordered]
 
 
 def _alias(entry: tuple[str, str]) -> str:
@@ -688,46 +671,63 @@ def _alias(entry: tuple[str, str]) -> str:
 
 
 def _from_imports(modules: dict[str, set[tuple[str, str]]]) -> list[str]:
-    lines: list[str] = []
-    for module in sorted(modules, key=_natural_name):
-        entries = sorted(modules[module], key=lambda entry: (_rank(entry[0]), _natural(entry)))
-        together = [entry[0] for entry in entries if not entry[1]]
+    """One line per module, and one per renamed name, in isort's order."""
+    lines: list[tuple[Key, Key, str]] = []
+    for module, entries in modules.items():
+        start = f"from {module} import "
+        together = sorted((name for name, renamed in entries if not renamed), key=_member_key)
         if together:
-            lines.append(_wrap(f"from {module} import ", together, "()"))
-        lines += [f"from {module} import {_alias(entry)}" for entry in entries if entry[1]]
-    return lines
+            wrapped = _wrap(start, together, "(", ")")
+            lines.append((_module_key(module), _member_key(together[0]), wrapped))
+        lines += [
+            (_module_key(module), _member_key(entry[0]), start + _alias(entry))
+            for entry in entries
+            if entry[1]
+        ]
+    return [line for _, _, line in sorted(lines)]
 
 
-def _wrap(start: str, items: list[str], brackets: str) -> str:
+def _wrap(start: str, items: list[str], opening: str, closing: str) -> str:
     """One line if it fits, else one item a line. An import needs its parentheses only then."""
-    opening, closing = brackets
     short = ", ".join(items)
-    line = f"{start}{short}" if brackets == "()" else f"{start}{opening}{short}{closing}"
+    line = f"{start}{short}" if opening == "(" else f"{start}{opening}{short}{closing}"
     if len(line) <= WIDTH:
         return line
     return "\n".join([f"{start}{opening}", *(f"    {item}," for item in items), closing])
 
 
+Key = tuple[object, ...]
+
+
+def _module_key(name: str) -> Key:
+    return _natural(name.lower()), name
+
+
+def _member_key(name: str) -> Key:
+    """isort's order of imported names: CONSTANTS, Classes, functions, each regardless of case."""
+    return _rank(name), _natural(name.lower()), name
+
+
+def _all_key(name: str) -> Key:
+    """ruff's order of `__all__`: the same three groups, capitals first in each."""
+    return _rank(name), _natural(name)
+
+
 def _rank(name: str) -> int:
-    """CONSTANTS, then Classes, then functions, as isort orders them."""
     if name.isupper() and len(name) > 1:
         return 0
     return 1 if name[:1].isupper() else 2
 
 
-def _natural(entry: tuple[str, str]) -> tuple[list[tuple[int, str]], str]:
-    return _natural_name(entry[0]), entry[1]
-
-
-def _natural_name(name: str) -> list[tuple[int, str]]:
-    """Sort key: case aside, and numbers by value."""
-    parts = re.findall(r"\d+|\D+", name.lower())
-    return [(int(part), "") if part.isdigit() else (10**9, part) for part in parts]
+def _natural(name: str) -> Key:
+    """Sort key that takes numbers by their value."""
+    parts = re.findall(r"\d+|\D", name)
+    return tuple((48, int(part)) if part.isdigit() else (ord(part), 0) for part in parts)
 
 
 def _all_block(names: Iterable[str]) -> str:
-    ordered = sorted(names, key=lambda name: (_rank(name), _natural_name(name)))
-    return _wrap("__all__ = ", [f'"{name}"' for name in ordered], "[]")
+    ordered = sorted(names, key=_all_key)
+    return _wrap("__all__ = ", [f'"{name}"' for name in ordered], "[", "]")
 
 
 def facade(modules: Mapping[str, list[str]]) -> str:
@@ -739,6 +739,6 @@ def facade(modules: Mapping[str, list[str]]) -> str:
     kept: dict[str, set[tuple[str, str]]] = {}
     for name, module in source.items():
         kept.setdefault(f"tinytorch.{module}", set()).add((name, ""))
-    docstring = '"""Names of several modules in one place; each is defined where it is imported from."""'
+    docstring = '"""The names of several modules in one place."""'
     blocks = [docstring, "\n".join(_from_imports(kept)), _all_block(source)]
     return "\n\n".join(block for block in blocks if block) + "\n"

@@ -49,6 +49,7 @@ class Course:
         files = sources(origin.root)
         self.sources = {d: p for d, p in files.items() if p.is_file() and d not in self.hidden}
         self._exported: dict[str, list[str]] = {}
+        self._owner: dict[str, str] = {}
 
     @cached_property
     def facades(self) -> dict[str, list[str]]:
@@ -71,11 +72,14 @@ class Course:
         return self._exported[dotted]
 
     def owner(self, name: str) -> str | None:
-        """The module that exports `name`, the later of two."""
-        defines = re.compile(rf"^(?:(?:async )?def|class) +{name}\b|^(?:\w+, *)*{name} *[:=,]", re.M)
+        """The module that exports `name`, the later of two; a miss looks again."""
+        if name in self._owner:
+            return self._owner[name]
+        defines = re.compile(rf"^(?:def|class) +{name}\b|^(?:\w+, *)*{name} *[:=,]", re.M)
         for dotted in reversed(self.sources):
             text = self.sources[dotted].read_text(encoding="utf-8")
             if defines.search(text) and name in self.exported(dotted):
+                self._owner[name] = dotted
                 return dotted
         return None
 
@@ -195,14 +199,23 @@ def hidden(upto: str | None, folder: Path | None = None) -> frozenset[str]:
     return frozenset(row["export"] for row in rows if upto and int(row["id"][:2]) >= int(upto))
 
 
-def partial_facade(dotted: str, package: Path, out_of_sight: Iterable[str]) -> ModuleSpec | None:
-    """The learner's re-exporting package without its hidden modules; None for one of their own."""
-    names = {}
-    for part in course.facades().get(dotted, []):
+def partial_facade(dotted: str, origin: Origin, out_of_sight: Iterable[str]) -> ModuleSpec | None:
+    """The learner's re-exporting package without its hidden modules; None for one of their own.
+
+    Raises: ModuleNotFoundError when nothing is left of it.
+    """
+    if dotted not in course.facades():
+        return None
+    package, names = origin.root / "tinytorch", {}
+    for part in course.facades()[dotted]:
         file = package.joinpath(*part.split(".")).with_suffix(".py")
         if part not in out_of_sight and file.is_file():
             names[part] = exported_names(file)
-    return _facade(dotted, names) if dotted in course.facades() else None
+    if not names and (error := explain(dotted, origin, out_of_sight)):
+        raise error
+    spec = _facade(dotted, names)
+    spec.submodule_search_locations = [str(package.joinpath(*dotted.split(".")))]
+    return spec
 
 
 def explain(dotted: str, origin: Origin, out_of_sight: Iterable[str]) -> ImportError | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
 
-from tito.source import Cell, Notebook, SourceError, inside_strings, with_source
+from tito.source import ROLES, Cell, Notebook, SourceError, inside_strings, with_source
 
-BEGIN = re.compile(r"[ \t]*### BEGIN SOLUTION\b")
-END = re.compile(r"[ \t]*### END SOLUTION\b")
-_MARK = re.compile(r"(?:BEGIN|END) SOLUTION")
-_RAISE = re.compile(r"([ \t]*)raise NotImplementedError\(([\"']).*\2\)[ \t]*(?:#.*)?")
-_ELLIPSIS = re.compile(r"[A-Za-z_]\w*[ \t]*=[ \t]*\.\.\.[ \t]*(?:#.*)?")
-ANSWER = "*Your answer here.*"
+TYPE_CHECKING = False  # known to type checkers; importing `typing` costs milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BEGIN = r"[ \t]*### BEGIN SOLUTION\b"
+END = r"[ \t]*### END SOLUTION\b"
+_MARK = r"(?:BEGIN|END) SOLUTION"
+_RAISE = r"([ \t]*)raise NotImplementedError\(([\"']).*\2\)[ \t]*(?:#.*)?"
+_ELLIPSIS = r"[A-Za-z_]\w*[ \t]*=[ \t]*\.\.\.[ \t]*(?:#.*)?"
+ANSWER = "*Your answer:*"  # the last line of a question; the learner writes below it
 
 
 def strip(nb: Notebook, module_id: str) -> Notebook:
@@ -29,8 +32,7 @@ def strip(nb: Notebook, module_id: str) -> Notebook:
 def _refuse_duplicates(cells: Iterable[Cell]) -> None:
     seen: dict[tuple[str, str], int] = {}
     for cell in cells:
-        roles = [role for role in ("given", "exercise", "check", "demo", "question")
-                 if role in cell.metadata]
+        roles = [role for role in ROLES if role in cell.metadata]
         if len(roles) > 1:
             raise _error(cell, 0, f"one cell is both {roles[0]} and {roles[1]}", "keep one of them")
         key = (cell.role or "", cell.name)
@@ -92,21 +94,21 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
 
 
 def find_region(cell: Cell) -> tuple[int, int] | None:
-    """Line numbers (from 0, in the cell) of BEGIN and END. Raises SourceError if they do not pair."""
-    if not _MARK.search(cell.source):
+    """Numbers (from 0, in the cell) of the BEGIN and END lines. SourceError if they do not pair."""
+    if not re.search(_MARK, cell.source):
         return None
     begin: int | None = None
     region: tuple[int, int] | None = None
     for number, line in enumerate(cell.source.split("\n")):
-        if BEGIN.match(line):
+        if re.match(BEGIN, line):
             if begin is not None or region is not None:
                 kind = "nested" if begin is not None else "second"
                 raise _error(cell, number, f"{kind} ### BEGIN SOLUTION", "one region per cell")
             begin = number
-        elif END.match(line):
+        elif re.match(END, line):
             if begin is None:
                 raise _error(cell, number, "### END SOLUTION without BEGIN", "add the BEGIN line")
-            begin, region = None, (begin, number)
+            region, begin = (begin, number), None
     if begin is not None:
         raise _error(cell, begin, "### BEGIN SOLUTION is never closed", "add ### END SOLUTION")
     return region
@@ -144,28 +146,28 @@ def fill(cell: Cell, body: str) -> Cell:
 def _find_hole(cell: Cell, lines: list[str]) -> tuple[int, int]:
     """First line of the hole and the first one after it."""
     if cell.kind != "code":
-        matches = [n for n, line in enumerate(lines) if line.strip() == ANSWER]
+        matches = [len(lines) - 1] if lines[-1].strip() == ANSWER else []
     else:
         matches = [n for n, line in enumerate(lines) if _is_raise(cell, line)]
     if matches:
         return matches[0], matches[0] + 1
-    begin = next((n for n, line in enumerate(lines) if _ELLIPSIS.fullmatch(line)), None)
+    begin = next((n for n, line in enumerate(lines) if re.fullmatch(_ELLIPSIS, line)), None)
     if begin is None or cell.kind != "code":
         what = f"{cell.name or 'this cell'} has neither a solution region nor a hole"
         raise _error(cell, 0, what, "start from the cell as it was given")
     end = begin
-    while end < len(lines) and _ELLIPSIS.fullmatch(lines[end]):
+    while end < len(lines) and re.fullmatch(_ELLIPSIS, lines[end]):
         end += 1
     return begin, end
 
 
 def _is_raise(cell: Cell, line: str) -> bool:
-    return bool(_RAISE.fullmatch(line)) and f": {cell.name}" in line
+    return bool(re.fullmatch(_RAISE, line)) and f": {cell.name}" in line
 
 
 def is_hole(cell: Cell) -> bool:
     """Whether an exercise (or a question) is still unsolved as shipped."""
-    if cell.role not in ("exercise", "question") or BEGIN.search(cell.source):
+    if cell.role not in ("exercise", "question") or re.search(BEGIN, cell.source):
         return False
     try:
         _find_hole(cell, cell.source.split("\n"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # known to type checkers; importing `typing` costs milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+    from pathlib import Path
+    from typing import Any
 
 ROLES = ("given", "exercise", "check", "demo", "question")
 
@@ -51,11 +54,11 @@ class Cell:
 
     @property
     def directives(self) -> list[str]:
-        """The `#| ...` lines without their mark: ["export"]."""
+        """The `#| ...` lines of a code cell, as written."""
         if self.kind != "code":
             return []
         lines = self.source.split("\n")
-        return [line[2:].strip() for line in lines if line.startswith("#|")]
+        return [line.rstrip() for line in lines if line.startswith("#|")]
 
 
 @dataclass
@@ -68,12 +71,13 @@ class Notebook:
 
 def read(path: Path) -> Notebook:
     """The notebook in a `.py` or `.ipynb` file."""
+    is_ipynb = _is_ipynb(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 text ({error.reason})", "save it as UTF-8") from None
     try:
-        return read_ipynb(text) if _is_ipynb(path) else read_percent(text)
+        return read_ipynb(text) if is_ipynb else read_percent(text)
     except SourceError as error:
         what, _, next_step = str(error).partition("\nNext: ")
         raise SourceError(f"{path}: {what}", next_step) from None
@@ -96,13 +100,13 @@ def _newlines(text: str) -> str:
 
 # Strings that span lines ------------------------------------------------------------------------
 
-_QUOTE = re.compile(r"""\\.|\\$|\"{3}|'{3}|["'#]""")
+_QUOTE = r"""\\.|\\$|\"{3}|'{3}|["'#]"""
 
 
 def open_quote(line: str, quote: str | None) -> str | None:
     """The quote still open after `line`, given the one open before it. Works on broken code too."""
     token = ""
-    for match in _QUOTE.finditer(line):
+    for match in re.finditer(_QUOTE, line):
         token = match.group()
         if quote is None:
             if token == "#":
@@ -126,12 +130,12 @@ def inside_strings(lines: Iterable[str]) -> list[bool]:
 
 # Magics: commented in percent files, as jupytext does, so that the file is Python ----------------
 
-_MAGIC = re.compile(
+_MAGIC = (
     r"\s*(?:# |#)*%{1,3}[a-zA-Z]"
     r"|\s*(?:(?:# |#)+\s*)?[?!]\s*[A-Za-z.~$\\/{}]"
     r"|(?:# |#)*\s*[a-zA-Z_][a-zA-Z_$0-9]*\s*=\s*(?:%{1,3}|!)[a-zA-Z]"
 )
-_ANY_MAGIC = re.compile(rf"^(?:{_MAGIC.pattern})", re.M)
+_ANY_MAGIC = rf"(?m)^(?:{_MAGIC})"
 
 
 def magic_lines(lines: list[str]) -> Iterator[tuple[int, bool]]:
@@ -139,7 +143,7 @@ def magic_lines(lines: list[str]) -> Iterator[tuple[int, bool]]:
     quote: str | None = None
     continued = False
     for number, line in enumerate(lines):
-        if quote is None and (continued or _MAGIC.match(line)):
+        if quote is None and (continued or re.match(_MAGIC, line)):
             yield number, continued
             continued = line.rstrip().endswith("\\")
         else:
@@ -148,7 +152,7 @@ def magic_lines(lines: list[str]) -> Iterator[tuple[int, bool]]:
 
 
 def _comment_magics(source: str) -> str:
-    if not _ANY_MAGIC.search(source):
+    if not re.search(_ANY_MAGIC, source):
         return source
     lines = source.split("\n")
     for number, continued in list(magic_lines(lines)):
@@ -159,7 +163,7 @@ def _comment_magics(source: str) -> str:
 
 
 def _uncomment_magics(source: str) -> str:
-    if not _ANY_MAGIC.search(source):
+    if not re.search(_ANY_MAGIC, source):
         return source
     lines = source.split("\n")
     for number, _ in list(magic_lines(lines)):
@@ -169,12 +173,14 @@ def _uncomment_magics(source: str) -> str:
 
 # Percent files ----------------------------------------------------------------------------------
 
-_HEADER = re.compile(r"[ \t]*#[ \t]*%%(%*[ \t].*)?$")
-_HEADER_LIKE = re.compile(r"^([ \t]*)((?:# )*#[ \t]*%%(?:%*[ \t].*)?)$", re.M)
-_ESCAPED = re.compile(r"^([ \t]*)# ((?:# )*#[ \t]*%%(?:%*[ \t].*)?)$", re.M)
-_KEY = re.compile(r"(?:^|\s)([a-zA-Z0-9_.@/-]+)=")
-_PLAIN_KEY = re.compile(r"[a-zA-Z0-9_.@/-]+")
-_PLAIN_TITLE = re.compile(r"(?![%.])[^\s={}\[\]]+(?: (?!\.)[^\s={}\[\]]+)*")
+_HEADER = r"[ \t]*#[ \t]*%%(%*[ \t].*)?$"
+_HEADER_LINE = rf"(?m)^{_HEADER}"
+_HEADER_LIKE = r"(?m)^([ \t]*)((?:# )*#[ \t]*%%(?:%*[ \t].*)?)$"
+_ESCAPED = r"(?m)^([ \t]*)# ((?:# )*#[ \t]*%%(?:%*[ \t].*)?)$"
+_KEY = r"(?:^|\s)([a-zA-Z0-9_.@/-]+)="
+_PLAIN_KEY = r"[a-zA-Z0-9_.@/-]+"
+_PLAIN_TITLE = r"(?![%.])[^\s={}\[\]]+(?: (?!\.)[^\s={}\[\]]+)*"
+_LANGUAGES = ("bash", "sh", "html", "javascript", "js", "latex", "perl", "ruby", "R", "svg")
 _KINDS = {"[markdown]": "markdown", "[md]": "markdown", "[raw]": "raw"}
 
 
@@ -185,22 +191,23 @@ def read_percent(text: str) -> Notebook:
     cells = []
     while start < len(lines):
         end = _cell_end(lines, start)
-        if _HEADER.match(lines[start]) or any(lines[start:end]):
+        if re.match(_HEADER, lines[start]) or any(lines[start:end]):
             cells.append(_read_cell(lines, start, end))
         start = end
-    _settle_ids(cells)
-    return Notebook(cells, metadata)
+    for cell, cell_id in zip(cells, settled_ids(cells), strict=True):
+        cell.id = cell_id
+    return Notebook(cells, _beyond_kernel(metadata))
 
 
 def _cell_end(lines: list[str], start: int) -> int:
     """First line after the cell: the next header, but a quoted text cell may contain headers."""
     after = start + 1
-    if _HEADER.match(lines[start]) and _read_header(lines, start)[0] != "code":
+    if re.match(_HEADER, lines[start]) and _read_header(lines, start)[0] != "code":
         body = _skip_blank(lines, after)
         close = _closing(lines, body)
         if close is not None and _at_end(lines, close + 1):
             after = close + 1
-    while after < len(lines) and not _HEADER.match(lines[after]):
+    while after < len(lines) and not re.match(_HEADER, lines[after]):
         after += 1
     return after
 
@@ -214,7 +221,7 @@ def _skip_blank(lines: list[str], number: int) -> int:
 def _at_end(lines: list[str], number: int) -> bool:
     """Whether the cell holds nothing more: if it does, the quote found belongs to another cell."""
     number = _skip_blank(lines, number)
-    return number == len(lines) or bool(_HEADER.match(lines[number]))
+    return number == len(lines) or bool(re.match(_HEADER, lines[number]))
 
 
 def _closing(lines: list[str], body: int) -> int | None:
@@ -229,32 +236,33 @@ def _closing(lines: list[str], body: int) -> int | None:
 
 
 def _read_cell(lines: list[str], start: int, end: int) -> Cell:
-    kind, metadata, first = "code", {}, start
-    if _HEADER.match(lines[start]):
+    kind, first = "code", start
+    metadata: dict[str, Any] = {}
+    if re.match(_HEADER, lines[start]):
         kind, metadata = _read_header(lines, start)
         first = start + 1
     while end > first and not lines[end - 1]:
         end -= 1
     body = lines[first:end]
     cell_id = str(metadata.pop("id", ""))
+    if metadata.pop("escaped", False):
+        body = re.sub(_ESCAPED, r"\1\2", "\n".join(body)).split("\n")
     if kind == "code":
-        source = _uncomment_magics(_ESCAPED.sub(r"\1\2", "\n".join(body)))
-        source = _read_language(source, metadata)
+        source = _read_code("\n".join(body), metadata)
     else:
         source, skipped = _read_text(body)
         first += skipped
     return Cell(kind, source, metadata, cell_id, line=first + 1)
 
 
-def _read_language(source: str, metadata: dict[str, Any]) -> str:
-    """jupytext keeps a `%%bash` cell commented, with language="bash": put the magic back."""
+def _read_code(source: str, metadata: dict[str, Any]) -> str:
     language = metadata.get("language")
-    if not isinstance(language, str):
-        return source
-    del metadata["language"]
-    arguments = metadata.pop("magic_args", None)
-    first = f"%%{language} {arguments}" if arguments else f"%%{language}"
-    return "\n".join([first, *(_uncommented(line) for line in source.split("\n"))])
+    if language not in _LANGUAGES:
+        return _uncomment_magics(source)
+    arguments = [str(metadata.pop("magic_args"))] if "magic_args" in metadata else []
+    first = " ".join([f"%%{metadata.pop('language')}", *arguments])
+    rest = [_uncommented(line) for line in source.split("\n")] if source else []
+    return "\n".join([first, *rest])
 
 
 def _read_text(body: list[str]) -> tuple[str, int]:
@@ -266,8 +274,7 @@ def _read_text(body: list[str]) -> tuple[str, int]:
         inner = quoted.group(2)
         own_line = inner.startswith("\n")
         return inner.removeprefix("\n").removesuffix("\n"), start + own_line
-    plain = _ESCAPED.sub(r"\1\2", "\n".join(body))
-    return "\n".join(_uncommented(line) for line in plain.split("\n")), 0
+    return "\n".join(_uncommented(line) for line in body), 0
 
 
 def _uncommented(line: str) -> str:
@@ -291,7 +298,7 @@ def _read_header(lines: list[str], number: int) -> tuple[str, dict[str, Any]]:
 
 def _read_keys(text: str, number: int) -> tuple[str, dict[str, Any]]:
     """Split a header into its title and its `key=json` pairs (or one JSON object)."""
-    brace, first = text.find("{"), _KEY.search(text)
+    brace, first = text.find("{"), re.search(_KEY, text)
     if brace >= 0 and (first is None or brace < first.start()):
         found = _json_at(text, brace)
         if found and isinstance(found[0], dict) and not text[found[1] :].strip():
@@ -306,7 +313,7 @@ def _read_keys(text: str, number: int) -> tuple[str, dict[str, Any]]:
         if found is None:
             return _bad_key(text, match.group(1), number)
         keys[match.group(1)], end = found
-        match = _KEY.match(text, end)
+        match = re.compile(_KEY).match(text, end)
     if text[end:].strip():
         return _bad_key(text, text[end:].strip().partition("=")[0], number)
     return text[: first.start()], keys
@@ -342,24 +349,38 @@ def write_percent(nb: Notebook) -> str:
 
 
 def _write_cell(cell: Cell, derived: str) -> str:
-    header = _write_header(cell, derived)
     source = cell.source.rstrip("\n")
-    if cell.kind == "code":
-        body = _HEADER_LIKE.sub(r"\1# \2", _comment_magics(source))
-        return f"{header}\n{body}" if body else header
-    return f"{header}\n{_write_text(source)}"
+    keys, body = _write_code(source) if cell.kind == "code" else ({}, _write_text(source))
+    quoted = cell.kind != "code" and not body.startswith("#")
+    if not quoted and re.search(_HEADER_LINE, body):
+        keys, body = keys | {"escaped": True}, re.sub(_HEADER_LIKE, r"\1# \2", body)
+    header = _write_header(cell, cell.metadata | keys, derived)
+    return f"{header}\n{body}" if body else header
+
+
+def _write_code(source: str) -> tuple[dict[str, Any], str]:
+    """A `%%bash` cell is a comment with language="bash" in its header, as jupytext has it."""
+    first, _, rest = source.partition("\n")
+    match = re.fullmatch(r"%%(\w+)(?: (\S.*))?", first)
+    if not match or match.group(1) not in _LANGUAGES or rest.startswith("\n"):
+        return {}, _comment_magics(source)
+    keys = {"language": match.group(1), "magic_args": match.group(2)}
+    return {key: value for key, value in keys.items() if value}, _commented(rest) if rest else ""
 
 
 def _write_text(source: str) -> str:
-    if '"""' not in source:
-        return f'"""\n{source}\n"""'
-    commented = "\n".join(f"# {line}" if line else "#" for line in source.split("\n"))
-    return _HEADER_LIKE.sub(r"\1# \2", commented)
+    """Prose as a string literal, or as comments if it contains both kinds of triple quotes."""
+    quote = next((quote for quote in ('"""', "'''") if quote not in source), None)
+    return f"{quote}\n{source}\n{quote}" if quote else _commented(source)
 
 
-def _write_header(cell: Cell, derived: str) -> str:
-    keys = {key: cell.metadata[key] for key in (*ROLES, "points") if key in cell.metadata}
-    keys |= {key: value for key, value in sorted(cell.metadata.items()) if key not in keys}
+def _commented(source: str) -> str:
+    return "\n".join(f"# {line}" if line else "#" for line in source.split("\n"))
+
+
+def _write_header(cell: Cell, metadata: dict[str, Any], derived: str) -> str:
+    keys = {key: metadata[key] for key in (*ROLES, "points") if key in metadata}
+    keys |= {key: value for key, value in sorted(metadata.items()) if key not in keys}
     if cell.id and cell.id != derived:
         keys["id"] = cell.id
     mark, words = "# %%", []
@@ -367,11 +388,11 @@ def _write_header(cell: Cell, derived: str) -> str:
     if isinstance(depth, int) and not isinstance(depth, bool) and 0 < depth < 10:
         mark += "%" * keys.pop("cell_depth")
     title = keys.get("title")
-    if isinstance(title, str) and title.isprintable() and _PLAIN_TITLE.fullmatch(title):
+    if isinstance(title, str) and title.isprintable() and re.fullmatch(_PLAIN_TITLE, title):
         words.append(keys.pop("title"))
     if cell.kind != "code":
         words.append(f"[{cell.kind}]")
-    if all(_PLAIN_KEY.fullmatch(key) for key in keys):
+    if all(re.fullmatch(_PLAIN_KEY, key) for key in keys):
         words += [f"{key}={_dumps(value)}" for key, value in keys.items()]
     else:
         words.append(_dumps(keys))
@@ -406,14 +427,14 @@ def _read_front(lines: list[str]) -> tuple[dict[str, Any], int]:
     return jupyter if isinstance(jupyter, dict) else {}, _skip_blank(lines, end + 1)
 
 
-_YAML_LINE = re.compile(r"( *)(\"(?:\\.|[^\"\\])*\"|[^\s:#\"][^:]*): *(.*)")
+_YAML_LINE = r"( *)(\"(?:\\.|[^\"\\])*\"|[^\s:#\"][^:]*): *(.*)"
 
 
 def _read_yaml(lines: list[str], number: int, indent: int) -> tuple[dict[str, Any], int]:
     """Nested mappings of scalars, which is all that jupytext writes; other lines are skipped."""
     values: dict[str, Any] = {}
     while number < len(lines):
-        match = _YAML_LINE.match(lines[number])
+        match = re.match(_YAML_LINE, lines[number])
         number += 1
         if not match:
             continue
@@ -453,11 +474,16 @@ def read_ipynb(text: str) -> Notebook:
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     cells = [_load_cell(cell) for cell in data["cells"] if isinstance(cell, dict)]
-    _settle_ids(cells)
-    for cell in cells:
+    for cell, cell_id in zip(cells, settled_ids(cells), strict=True):
+        cell.id = cell_id
         _drop_derived(cell)
-    kept = {key: value for key, value in metadata.items() if value != KERNEL.get(key)}
-    return Notebook(cells, kept)
+    return Notebook(cells, _beyond_kernel(metadata))
+
+
+def _beyond_kernel(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Notebook metadata without the Python kernel, which goes without saying."""
+    items = metadata.items()
+    return {key: value for key, value in items if key not in KERNEL or value != KERNEL[key]}
 
 
 def _damaged(what: str) -> SourceError:
@@ -465,12 +491,12 @@ def _damaged(what: str) -> SourceError:
 
 
 def _load_cell(data: dict[str, Any]) -> Cell:
-    source = data.get("source", "")
-    text = "".join(source) if isinstance(source, list) else str(source)
+    source = data.get("source") or ""
+    text = "".join(map(str, source)) if isinstance(source, list) else str(source)
     kind = data.get("cell_type")
     loaded = data.get("metadata")
     metadata = dict(loaded) if isinstance(loaded, dict) else {}
-    cell_id = data.get("id", metadata.get("id", ""))  # Colab keeps the id in the metadata
+    cell_id = data.get("id") or metadata.get("id") or ""  # Colab keeps the id in the metadata
     metadata.pop("id", None)
     cell = Cell(kind if kind in ("code", "raw") else "markdown", text, metadata, str(cell_id))
     if kind == "code":
@@ -485,7 +511,7 @@ def write_ipynb(nb: Notebook) -> str:
     """The notebook as nbformat 4.5: the same cells give the same bytes on every machine."""
     import json
 
-    ids = [cell.id or derived for cell, derived in zip(nb.cells, derived_ids(nb.cells))]
+    ids = settled_ids(nb.cells)
     data = {
         "cells": [_dump_cell(cell, cell_id) for cell, cell_id in zip(nb.cells, ids, strict=True)],
         "metadata": KERNEL | nb.metadata,
@@ -537,22 +563,15 @@ def _drop_derived(cell: Cell) -> None:
 
 # Ids --------------------------------------------------------------------------------------------
 
-_VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_VALID_ID = r"[a-zA-Z0-9_-]{1,64}"
 
 
 def derived_ids(cells: Iterable[Cell]) -> list[str]:
-    """The ids these cells have unless they carry their own: from role and name, or from the text."""
-    ids: list[str] = []
-    used: set[str] = set()
+    """The ids these cells have unless they carry their own: from role and name, or the text."""
+    ids: dict[str, None] = {}
     for cell in cells:
-        base = _base_id(cell)
-        chosen, count = base, 1
-        while chosen in used:
-            count += 1
-            chosen = f"{base}-{count}"
-        used.add(chosen)
-        ids.append(chosen)
-    return ids
+        ids[_free(_base_id(cell), ids)] = None
+    return list(ids)
 
 
 def _base_id(cell: Cell) -> str:
@@ -569,19 +588,20 @@ def _digest(text: str) -> str:
     return hashlib.sha1(encoded, usedforsecurity=False).hexdigest()[:8]
 
 
-def _settle_ids(cells: list[Cell]) -> None:
-    """Keep valid, unique ids; give every other cell its derived one."""
+def settled_ids(cells: list[Cell]) -> list[str]:
+    """Each cell's own id where it is valid and new, else its derived one: never two alike."""
     used: set[str] = set()
+    own = []
     for cell in cells:
-        cell.id = cell.id if _VALID_ID.fullmatch(cell.id) and cell.id not in used else ""
+        own.append(cell.id if re.fullmatch(_VALID_ID, cell.id) and cell.id not in used else "")
         used.add(cell.id)
-    for cell, derived in zip(cells, derived_ids(cells), strict=True):
-        if not cell.id:
-            cell.id = _free(derived, used)
-            used.add(cell.id)
+    for number, derived in enumerate(derived_ids(cells)):
+        own[number] = own[number] or _free(derived, used)
+        used.add(own[number])
+    return own
 
 
-def _free(wanted: str, used: set[str]) -> str:
+def _free(wanted: str, used: Container[str]) -> str:
     count, chosen = 1, wanted
     while chosen in used:
         count += 1

@@ -338,19 +338,20 @@ def _stub(ws: Workspace) -> str:
 
     there = built(ws)
     packages = [p for p, parts in course.facades().items() if any(part in there for part in parts)]
-    lines = [f"from . import {name} as {name}" for name in packages]
+    lines = [_STUB_HEAD, *(f"from . import {name} as {name}" for name in packages)]
     owners = {name: dotted for dotted, names in there.items() for name in names}
     for dotted in there:
-        if names := [name for name, owner in owners.items() if owner == dotted]:
-            imports = ", ".join(f"{name} as {name}" for name in names)
-            lines.append(f"from tinytorch.{dotted} import {imports}")
-    return "\n".join([_STUB, *lines]) + "\n"
+        names = [name for name, owner in owners.items() if owner == dotted]
+        lines += [f"from tinytorch.{dotted} import {name} as {name}" for name in names]
+    return "\n".join([*lines, _STUB])
 
 
-_STUB = """\
+_STUB_HEAD = """\
 # Written by `tito module complete`: what your framework exports, for editors and type checkers.
+# ruff: noqa: I001 (in the order of the course)
 from pathlib import Path
-
+"""
+_STUB = """
 class Origin:
     kind: str
     root: Path

@@ -1,0 +1,1 @@
+"""The command groups: each parses and prints, the plain modules beside it know and do."""

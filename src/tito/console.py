@@ -1,0 +1,141 @@
+"""What the commands share: groups that suggest, arguments that name modules, the workspace here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from tito import screen
+
+if TYPE_CHECKING:
+    from tito.course import Module
+    from tito.progress import Progress
+    from tito.workspace import Workspace
+
+FAILED, USAGE, ENVIRONMENT, CONSENT, INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_CODES = {
+    0: "it worked",
+    FAILED: "the work failed: a check did not pass",
+    USAGE: "the command or what it names is not known, or not possible now",
+    ENVIRONMENT: "something around it is missing or broken; see `tito system doctor`",
+    CONSENT: "it needs a yes, and nobody could be asked",
+    INTERRUPTED: "Ctrl-C",
+}
+
+
+class Trouble(click.ClickException):
+    """Two lines (what, then `Next:`) and an exit code."""
+
+    def __init__(self, what: str, next_step: str, exit_code: int = USAGE) -> None:
+        super().__init__(f"{what}\nNext: {next_step}")
+        self.exit_code = exit_code
+
+
+class Group(click.Group):
+    """A group that shows its help when called alone, and suggests when a command is misspelt."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and name[:1] != "-" and not ctx.resilient_parsing:
+            raise self._unknown(ctx, name)
+        return super().resolve_command(ctx, args)
+
+    def _unknown(self, ctx: click.Context, name: str) -> Trouble:
+        close = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
+        path = ctx.command_path
+        if close:
+            return Trouble(
+                f"{path} has no command {name!r}: did you mean {close[0]}?", f"{path} {close[0]}"
+            )
+        return Trouble(f"{path} has no command {name!r}", f"{path} --help")
+
+
+class ModuleName(click.ParamType):
+    """A module by number, name or id. With `written`, one that this release contains."""
+
+    name = "module"
+
+    def __init__(self, written: bool = True) -> None:
+        self.written = written
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Module:
+        from tito import course
+
+        module = value if isinstance(value, course.Module) else course.find_module(value)
+        if self.written and not module.exists:
+            from tito import overview
+
+            raise overview.absent(module)
+        return module
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from tito import course
+
+        found = [m for m in course.modules() if m.exists or not self.written]
+        names = [m.id for m in found] + [m.name for m in found]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def module_argument(written: bool = True) -> Callable[[Any], Any]:
+    """The optional argument [MODULE]; left out, it is the module the learner is in."""
+    return click.argument("module", type=ModuleName(written), required=False, metavar="[MODULE]")
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON (schema 1) instead of text."
+)
+
+
+def here() -> tuple[Workspace, Progress]:
+    """The workspace around the current directory, and its records. Trouble (3) without one."""
+    from tito import workspace
+    from tito.progress import Progress
+
+    try:
+        ws = workspace.find()
+        progress = Progress.load(ws)
+    except workspace.WorkspaceError as error:
+        what, _, command = str(error).partition("\nNext: ")
+        raise Trouble(what, command, ENVIRONMENT) from None
+    for note in progress.notes:
+        screen.say(screen.warm(note), err=True)
+    return ws, progress
+
+
+def chosen(module: Module | None, progress: Progress) -> Module:
+    """The module named, else the one the learner is in. Trouble when all are completed."""
+    from tito import overview
+
+    found = module or overview.current(progress)
+    if found is None:
+        raise Trouble("every module of this release is completed: name one", "tito module list")
+    return found
+
+
+def consent(question: str, flag: str, given: bool) -> None:
+    """Ask, unless `given`. Trouble (4) when nobody can be asked; Abort when the answer is no."""
+    if given:
+        return
+    if not screen.interactive():
+        command = click.get_current_context().command_path
+        raise Trouble(f"{question} Nobody can be asked here", f"{command} … {flag}", CONSENT)
+    click.confirm(question, abort=True)

@@ -1,0 +1,180 @@
+"""A report of the checks in words: what was checked, expected, got, why, and what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tito import course, hints, screen
+from tito.lesson import Report
+from tito.sandbox import Failure, Step
+from tito.workspace import Workspace
+
+LABEL = 11
+PRINTED = 10  # lines of the learner's output that are shown
+TALL = 12  # lines of one row in a compact report
+
+
+def header(ws: Workspace) -> str:
+    """Whose code is running."""
+    from tito import origin
+
+    return screen.dim(f"tinytorch: student ({origin.shorten(ws.root)})")
+
+
+def marks(report: Report) -> str:
+    """One mark per exercise in order: passed, failed, not reached."""
+    return "".join(mark(report, name) for name in report.exercises)
+
+
+def mark(report: Report, name: str) -> str:
+    if name in report.passed:
+        return screen.good("✓")
+    failed = report.failure is not None and report.failure.step.name == name
+    return screen.bad("✗") if failed else screen.dim("·")
+
+
+def summary(report: Report) -> list[str]:
+    """`05_autograd  7/18 exercises  ✓✓✓✓✓✓✓✗··········`, on two lines where one is too narrow."""
+    done = sum(name in report.passed for name in report.exercises)
+    head = f"{report.module.id}  {done}/{len(report.exercises)} exercises"
+    if len(head) + 2 + len(report.exercises) <= screen.width():
+        return [f"{screen.bold(head)}  {marks(report)}"]
+    room, every = screen.width(), [mark(report, name) for name in report.exercises]
+    return [screen.bold(head)] + ["".join(every[i : i + room]) for i in range(0, len(every), room)]
+
+
+def lines(report: Report, compact: bool = False) -> list[str]:
+    """The whole report but its last line, `Next:`."""
+    text = [*summary(report)]
+    for notice in report.notices:
+        text += [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
+    if report.failure is None:
+        return [*text, *_success(report)]
+    return [*text, "", *failure(report, compact)]
+
+
+def _success(report: Report) -> list[str]:
+    rest = report.module.points - report.total
+    graded = f"; {rest} more for the open questions, which a person reads" if rest > 0 else ""
+    return screen.wrap(f"All checks pass: {report.points} of {report.total} points{graded}.")
+
+
+# The first failure -------------------------------------------------------------------------------
+
+
+def failure(report: Report, compact: bool = False) -> list[str]:
+    """The first failure: heading, what was checked, and the labelled rows below it."""
+    found = report.failure
+    assert found is not None
+    text = [heading(report), *screen.wrap(what(report), "  ", "  ")]
+    for label, row in _rows(report, found):
+        block = _labelled(label, row)
+        text += block[:TALL] + [" " * LABEL + "  …"] if compact and len(block) > TALL else block
+    if report.output.strip():
+        text += _printed(report.output, 3 if compact else PRINTED)
+    return text
+
+
+def heading(report: Report) -> str:
+    """`Exercise 05.8  topological_sort  (checked in cell 24)`."""
+    assert report.failure is not None
+    step = report.failure.step
+    role = "checked in cell" if step.role == "check" else "cell"
+    where = screen.dim(f"  ({role} {step.cell})") if step.cell else ""
+    if report.number:
+        title = f"Exercise {report.module.number:02d}.{report.number}  {step.name}"
+    elif step.name.startswith("tinytorch/"):
+        title = f"Exported file  {step.name}"
+    else:
+        title = f"Cell {step.cell}  {step.label}" if step.cell else step.label
+        where = ""
+    return screen.bad(title) + where
+
+
+def what(report: Report) -> str:
+    """The failure in one sentence, by its kind."""
+    assert report.failure is not None
+    found = report.failure
+    if found.kind == "unsolved":
+        missing = found.what.partition(": ")[2] or found.what
+        if missing == found.step.name:
+            return f"not written yet: {missing}"
+        return f"not written yet: {missing}, which this needs"
+    if found.kind == "syntax":
+        return f"Python cannot read this cell: {found.what}"
+    if found.kind == "error":
+        return f"it raised {found.what}"
+    return found.what
+
+
+def _rows(report: Report, found: Failure) -> list[tuple[str, str]]:
+    rows = list(found.rows)
+    if found.kind == "unsolved" and found.what.partition(": ")[2] == found.step.name:
+        rows.append(("do", "replace the line `raise NotImplementedError(...)` by your code"))
+    if found.diagnosis:
+        rows.append(("probably", found.diagnosis))
+    text = "\n".join([found.what, *(row for _, row in found.rows)])
+    if symptom := hints.symptom_for(report.module, text):
+        rows.append(("see also", f"{symptom.cause}. Look at: {symptom.look}"))
+    return rows
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    indent = " " * (LABEL + 2)
+    first, *rest = screen.wrap(text, indent, "  " + label.ljust(LABEL))
+    return ["  " + screen.dim(label.ljust(LABEL)) + first[LABEL + 2 :], *rest]
+
+
+def _printed(output: str, limit: int) -> list[str]:
+    """The head of what the learner's cells printed, one line of the terminal each."""
+    found = "".join(c if c.isprintable() or c == "\n" else " " for c in output).strip("\n").split("\n")
+    room = screen.width() - LABEL - 2
+    shown = [line if len(line) <= room else line[: room - 1] + "…" for line in found[:limit]]
+    if len(found) > limit:
+        shown.append(f"… {len(found) - limit:,} more lines")
+    return _labelled("printed", "\n".join(shown))
+
+
+def next_command(report: Report) -> str:
+    """The command that helps now."""
+    number = f"{report.module.number:02d}"
+    if report.failure is None:
+        return f"tito module complete {number}"
+    if report.number and report.failure.kind != "notebook":
+        return f"tito hint {number}.{report.number}"
+    return f"tito notebook open {number}"
+
+
+# For programs ------------------------------------------------------------------------------------
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as plain values; `from_dict` gives it back."""
+    found = report.failure
+    data: dict[str, Any] = {
+        "module": report.module.id, "ok": report.ok, "passed": report.passed,
+        "exercises": report.exercises, "points": report.points, "total": report.total,
+        "notices": report.notices, "output": report.output, "seconds": round(report.seconds, 3),
+        "failure": None,
+    }  # fmt: skip
+    if found:
+        step = {key: value for key, value in asdict(found.step).items() if key != "source"}
+        explained = {"what": found.what, "rows": found.rows, "diagnosis": found.diagnosis}
+        data["failure"] = {"kind": found.kind, "exercise": report.number, **step, **explained,
+                           "sentence": what(report)}  # fmt: skip
+    return {**data, "next": next_command(report)}
+
+
+def from_dict(data: dict[str, Any]) -> Report:
+    """The report that `as_dict` made `data` of, without the sources of its cells."""
+    found = data["failure"]
+    failed = None
+    if found:
+        step = Step(found["role"], found["name"], "", found["cell"])
+        rows = [(label, text) for label, text in found["rows"]]
+        failed = Failure(step, found["kind"], found["what"], rows, found["diagnosis"])
+    return Report(
+        course.find_module(data["module"]), data["passed"], data["exercises"], data["points"],
+        data["total"], failed, data["notices"], data["output"], data["seconds"],
+    )  # fmt: skip

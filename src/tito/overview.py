@@ -1,0 +1,208 @@
+"""Where the learner stands: every module's state, the exercises of one, and the next command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tito import course, hints, solutions, source
+from tito.course import Module
+from tito.workspace import Workspace, WorkspaceError
+
+if TYPE_CHECKING:
+    from tito.progress import Progress
+
+# started: its notebook is there; open: it may be started; locked: an earlier one is missing;
+# planned: this release does not contain it.
+STATES = ("completed", "started", "open", "locked", "planned")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One module and how far the learner is in it; `earned` is in points."""
+
+    module: Module
+    state: str
+    earned: int
+
+    def as_dict(self) -> dict[str, Any]:
+        m = self.module
+        return {
+            "id": m.id, "title": m.title, "tier": m.tier, "state": self.state, "earned": self.earned,
+            "points": m.points, "minutes": m.minutes, "summary": m.summary,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a module as the files tell it, nothing run.
+
+    `state`: passed (recorded by `complete`), written, empty (the hole as shipped) or gone.
+    """
+
+    number: int
+    name: str
+    state: str
+    points: int
+    hints_seen: int
+    solution_shown: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def standings(progress: Progress) -> list[Standing]:
+    """All modules in order."""
+    rows, reachable = [], True
+    for module in course.modules():
+        record = progress.modules.get(module.id)
+        if record and record["completed"]:
+            state = "completed"
+        elif not module.exists:
+            state = "planned"
+        elif record and record["started"]:
+            state = "started"
+        else:
+            state = "open" if reachable else "locked"
+        reachable = reachable and state == "completed"
+        rows.append(Standing(module, state, record["points"] if record else 0))
+    return rows
+
+
+def current(progress: Progress) -> Module | None:
+    """The first module started and not completed, else the first that may be started."""
+    rows = standings(progress)
+    for state in ("started", "open"):
+        for row in rows:
+            if row.state == state:
+                return row.module
+    return None
+
+
+def next_command(progress: Progress) -> str:
+    """What to do now."""
+    module = current(progress)
+    if module is None:
+        return "tito milestone list"
+    record = progress.modules.get(module.id)
+    started = record is not None and record["started"] is not None
+    return f"tito {'watch' if started else 'module start'} {module.number:02d}"
+
+
+def next_for(standing: Standing, progress: Progress) -> str:
+    """What to do about one module."""
+    verb = {"started": "test", "open": "start"}.get(standing.state)
+    return f"tito module {verb} {standing.module.number:02d}" if verb else next_command(progress)
+
+
+def unlocked(module: Module, progress: Progress) -> list[course.Milestone]:
+    """Milestones that the completion of `module` opened: the last one they needed."""
+    done = {m.number for m in course.modules() if progress.is_completed(m.id)}
+    opened = [m for m in course.milestones() if m.exists and m.needs[1] == module.number]
+    return [m for m in opened if set(range(m.needs[0], m.needs[1] + 1)) <= done]
+
+
+def exercises(ws: Workspace, module: Module, progress: Progress) -> list[Exercise]:
+    """The exercises of a module in order."""
+    record = progress.modules.get(module.id)
+    fresh = [cell for cell in hints.released(module).cells if cell.role == "exercise"]
+    worth = {c.name: int(c.metadata.get("points", 0)) for c in hints.released(module).cells
+             if c.role == "check"}  # fmt: skip
+    states = _written(ws.notebook_path(module), record["passed"] if record else {})
+    return [
+        Exercise(
+            number, cell.name, states.get(cell.name, "gone" if states else "empty"),
+            worth.get(cell.name, 0), record["hints"].get(cell.name, 0) if record else 0,
+            bool(record and cell.name in record["solutions_shown"]),
+        )
+        for number, cell in enumerate(fresh, 1)
+    ]  # fmt: skip
+
+
+def details(ws: Workspace, module: Module, progress: Progress) -> dict[str, Any]:
+    """One module for programs: its record, its exercises, its files."""
+    [standing] = [row for row in standings(progress) if row.module == module]
+    record = progress.module(module.id)
+    kept = ("started", "completed", "points", "attempts")
+    return {
+        "module": module.id, "state": standing.state, **{key: record[key] for key in kept},  # type: ignore[literal-required]
+        "exercises": [row.as_dict() for row in exercises(ws, module, progress)],
+        "notebook": str(ws.notebook_path(module)), "exported": str(ws.export_path(module.export)),
+        "next": next_for(standing, progress),
+    }  # fmt: skip
+
+
+def _written(notebook: Path, passed: dict[str, bool]) -> dict[str, str]:
+    """Exercise -> passed, written or empty, from the learner's notebook; {} without one."""
+    if not notebook.is_file():
+        return {}
+    cells = [cell for cell in source.read(notebook).cells if cell.role == "exercise"]
+    return {
+        c.name: "empty" if solutions.is_hole(c) else "passed" if passed.get(c.name) else "written"
+        for c in cells
+    }
+
+
+# Naming an exercise ------------------------------------------------------------------------------
+
+
+def find_exercise(ws: Workspace, progress: Progress, asked: str) -> tuple[Module, str | None]:
+    """What `5.8`, `autograd.topological_sort`, `Tensor.sum` or `5` names.
+
+    A name alone is looked up in the current module, then in the others that are started, the
+    newest first. The exercise is None where only a module was named.
+    Raises: CourseError or WorkspaceError with a suggestion.
+    """
+    now = current(progress)
+    started = [m for m in reversed(course.modules()) if m.exists and ws.notebook_path(m).is_file()]
+    for module in ([now] if now and now.exists else []) + started:
+        known = {name.lower(): name for name in names(module)}
+        if asked.lower() in known:
+            return module, known[asked.lower()]
+    head, _, rest = asked.partition(".")
+    if now and now.exists and not _is_module(head):
+        return now, _exercise(now, asked)
+    module = course.find_module(head)
+    if not module.exists:
+        raise absent(module)
+    known = {name.lower(): name for name in names(module)}
+    exact = not rest or rest.isdigit() or rest.lower() in known
+    return module, _exercise(module, rest if exact else asked)
+
+
+def absent(module: Module) -> course.CourseError:
+    """The error for a module that is planned and not written yet."""
+    return course.CourseError(
+        f"{module.id} is not part of this release of the course\nNext: tito module list"
+    )
+
+
+def _is_module(text: str) -> bool:
+    try:
+        course.find_module(text)
+    except course.CourseError:
+        return False
+    return True
+
+
+def names(module: Module) -> list[str]:
+    """Names of the module's exercises, predictions included, in order."""
+    return [cell.name for cell in hints.released(module).cells if cell.role == "exercise"]
+
+
+def _exercise(module: Module, asked: str) -> str | None:
+    from tito import lesson
+
+    return lesson.exercise_name(module, asked) if asked else None
+
+
+def require_notebook(ws: Workspace, module: Module) -> Path:
+    """The learner's notebook, readable or not. Raises WorkspaceError if it was never started."""
+    path = ws.notebook_path(module)
+    if not path.is_file():
+        raise WorkspaceError(
+            f"{module.id} has not been started: {ws.relative(path)} does not exist\n"
+            f"Next: tito module start {module.number:02d}"
+        )
+    return path

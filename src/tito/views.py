@@ -1,0 +1,96 @@
+"""What the learner's state looks like: lines for the start page, the module list, one module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tito import course, overview, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tito.course import Module
+    from tito.overview import Exercise, Standing
+    from tito.progress import Progress
+    from tito.workspace import Workspace
+
+_MARKS = {
+    "completed": screen.good("✓"),
+    "started": screen.warm("▸"),
+    "open": "○",
+    "locked": screen.dim("·"),
+    "planned": screen.dim("·"),
+}
+
+
+def home(ws: Workspace, progress: Progress) -> list[str]:
+    """Where the learner is: a mark per module by tier, a bar, the module at hand."""
+    from tito import origin
+
+    rows = overview.standings(progress)
+    lines = [f"{screen.bold('TinyTorch')}  {origin.shorten(ws.root)}"]
+    for tier, title in course.tiers().items():
+        marks = "".join(_MARKS[row.state] for row in rows if row.module.tier == tier)
+        lines.append(f"  {title:<14}{marks}")
+    done = sum(row.state == "completed" for row in rows)
+    earned, total = sum(row.earned for row in rows), sum(row.module.points for row in rows)
+    cells = max(10, min(40, screen.width() - 40))
+    lines.append(f"  {screen.bar(done, len(rows), cells)}  {done}/{len(rows)} modules, "
+                 f"{earned:,}/{total:,} points")  # fmt: skip
+    now = overview.current(progress)
+    return lines + (screen.wrap(f"{now.id}: {now.summary}", "  ", "  ") if now else [])
+
+
+def modules(rows: list[Standing]) -> list[str]:
+    """The twenty modules, one line each."""
+    lines = screen.table(
+        (row.module.id, row.state, f"{row.earned}/{row.module.points}",
+         f"{row.module.minutes / 60:.1f} h", row.module.summary)
+        for row in rows
+    )  # fmt: skip
+    styles = {"completed": screen.good, "started": screen.bold, "planned": screen.dim}
+    return [styles.get(row.state, str)(line) for row, line in zip(rows, lines)]
+
+
+def module(ws: Workspace, wanted: Module, progress: Progress) -> list[str]:
+    """One module: its state, and its exercises."""
+    [standing] = [row for row in overview.standings(progress) if row.module == wanted]
+    attempts, number = progress.module(wanted.id)["attempts"], f"{wanted.number:02d}"
+    tried = f", completion tried {attempts} time{'s' * (attempts != 1)}" if attempts else ""
+    return [f"{screen.bold(wanted.id)}  {standing.state}{tried}"] + screen.table(
+        (f"  {number}.{row.number}", row.state, f"{row.points} pt", row.name + _help_taken(row))
+        for row in overview.exercises(ws, wanted, progress)
+    )
+
+
+def started(ws: Workspace, module: Module, new: bool, extra: list[Path]) -> list[str]:
+    """A module that was started: its notebook, what is in it, how to open it."""
+    count = len(overview.names(module))
+    said = "is your notebook" if new else "is there already, untouched"
+    return [
+        f"{screen.bold(module.id)}  {module.summary}",
+        f"  {ws.relative(ws.notebook_path(module))} {said}",
+        *(f"  {ws.relative(file)} is optional, for the curious" for file in extra),
+        f"  {count} exercises, {module.points} points, about {module.minutes / 60:.1f} hours",
+        f"  open it in any editor, or with: tito notebook open {module.number:02d}",
+    ]
+
+
+def _help_taken(row: Exercise) -> str:
+    taken = [f"{row.hints_seen} hint{'s' * (row.hints_seen > 1)}"] if row.hints_seen else []
+    taken += ["solution shown"] if row.solution_shown else []
+    return f"  ({', '.join(taken)})" if taken else ""
+
+
+def completed(ws: Workspace, module: Module, progress: Progress) -> list[str]:
+    """What completing a module gave: the file, its names, the milestones it opened."""
+    from tito import origin
+
+    file = ws.export_path(module.export)
+    names = ", ".join(origin.exported_names(file))
+    lines = [f"  written   {ws.relative(file)}"]
+    lines += screen.wrap(f"from tinytorch import {names}", " " * 14, "  import    ")
+    for opened in overview.unlocked(module, progress):
+        lines += screen.wrap(f"milestone {opened.year}: {opened.summary} "
+                             f"(tito milestone run {opened.year})", " " * 12, "  unlocked  ")  # fmt: skip
+    return lines
