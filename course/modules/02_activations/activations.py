@@ -49,7 +49,8 @@ than one of them can. Run the next cell: it cannot. The ten matrices multiply ou
 
 The second half asks for something small: XOR, which answers 1 when exactly one of its two inputs is
 1 and 0 otherwise. The best straight formula `a*x1 + b*x2 + c`, found by least squares, answers the
-same thing to all four questions. Stacking more matrices on top of it would change nothing."""
+same thing to all four questions. Stacking more matrices on top of it would change nothing.
+"""
 
 # %% demo="why_a_bend"
 rng = np.random.default_rng(0)
@@ -89,7 +90,7 @@ touches becomes nan, one bad entry ruins the batch, and one bad batch ruins the 
 
 The other direction is harmless: `exp(-1000)` is rounded to 0, which is off by less than any number
 you will ever use. So the rule for this whole module is: **only ever take `exp` of something that is
-zero or negative**. See what happens when that rule is broken.
+zero or negative**. See what happens when that rule is broken: NumPy prints a warning, and goes on.
 """
 
 # %% demo="overflow"
@@ -199,7 +200,8 @@ Write it for a NumPy array, so that the other activations can use it. (Is there 
 both numerators?) Two traps on the way. First, `np.where(x >= 0, a, b)` computes **both** `a` and
 `b` for every entry and then picks, so an overflow in the one that is not picked still warns.
 Second, it is true that `sigmoid(x) = 1 - sigmoid(-x)`, but float32 keeps 7 digits: `sigmoid(-20)`
-is 2.06e-9, and `1 - 0.999999998` rounds to 0."""
+is 2.06e-9, and `1 - 0.999999998` rounds to 0.
+"""
 
 # %% exercise="sigmoid"
 #| export
@@ -257,7 +259,8 @@ tanh(x)       -1   -0.8   0   0.8      1
 You now know two ways to lose digits with these formulas: the first overflows for large x, and the
 second subtracts two nearly equal numbers for x near 0, where tanh(x) is about x. NumPy's own
 `np.tanh` does neither. This is a lesson too: know what can go wrong, and then use the function
-whose author took care of it."""
+whose author took care of it.
+"""
 
 # %% exercise="Tanh"
 #| export
@@ -591,7 +594,8 @@ answer wanted      0   1   0     = relu(s) + ? * relu(s - 1)
 
 Write it as a network: a first layer `x @ W + b` that computes `s` and `s - 1` for every row, then
 `ReLU`, then a second matrix product that adds the two with the right weights. You choose W, b and
-the weights by hand; finding them by learning is what modules 05 to 07 are for."""
+the weights by hand; finding them by learning is what modules 05 to 07 are for.
+"""
 
 # %% exercise="xor"
 def xor(x):
@@ -673,7 +677,8 @@ for name, call in calls:
     print(f"{name:16} {fits * 1e9:16.2f} {spills * 1e9:19.2f}")
 
 # %% [markdown]
-""" Three things to see. On the large tensor ReLU costs about what copying costs: the comparison is
+"""
+Three things to see. On the large tensor ReLU costs about what copying costs: the comparison is
 free, and what you pay for is moving each float32 in and each result out. Such an operation is
 **memory-bound**. Tanh is one NumPy call; the sigmoid is seven, with two exps and a division, and
 each step writes a whole temporary array that the next one reads back. GELU by `erf` does so two
@@ -689,11 +694,12 @@ a = Tensor(np.random.default_rng(0).normal(size=(1000, 1000)))
 for name, call, flops, megabytes in [("ReLU", lambda: ReLU()(a), 1000**2, 8.0),
                                      ("matmul", lambda: a @ a, 2 * 1000**3, 12.0)]:
     took = seconds(call, 5)
-    print(f"{name:7} {flops / megabytes / 1e6:8.3f} FLOP per byte   {took * 1e3:7.2f} ms   "
-          f"{flops / took / 1e9:7.2f} GFLOP/s   {megabytes / 1e3 / took:6.2f} GB/s")
+    print(f"{name:7} {took * 1e3:7.2f} ms   computes {flops / took / 1e9:7.2f} GFLOP/s   "
+          f"moves {megabytes / 1e3 / took:6.2f} GB/s")
 
 # %% [markdown]
-""" The processor is equally fast in both lines. In the first it waits for memory, in the second it
+"""
+The processor is equally fast in both lines. In the first it waits for memory, in the second it
 computes. A faster ReLU is therefore not a cleverer comparison but one that is not a separate pass
 at all: module 18 fuses it into the operation before it.
 
@@ -736,9 +742,11 @@ check.prediction("the largest x with a finite float16 exp(x)", half_exp_limit,
                      "much already, so half precision needs the max trick every day")
 
 # %% [markdown]
-""" **2.** Next to 1 a float32 cannot tell `1 + e` from 1 when e is 2⁻²⁴ (about 6e-8) or less. From
+"""
+**2.** Next to 1 a float32 cannot tell `1 + e` from 1 when e is 2⁻²⁴ (about 6e-8) or less. From
 which x on is `sigmoid(x)` exactly 1.0? (From there on its slope is exactly 0, and nothing is
-learned.)"""
+learned.)
+"""
 
 # %% exercise="predict.sigmoid_saturates"
 ### BEGIN SOLUTION
@@ -751,8 +759,10 @@ check.prediction("the x from which sigmoid(x) is exactly 1.0 in float32", sigmoi
                  why="in 1 / (1 + exp(-x)) the term exp(-x) must fall to 2 to the power -24")
 
 # %% [markdown]
-""" **3.** A layer's output has 25 million entries, far more than the cache holds. How many megabytes
-(10⁶ bytes) must at least move between memory and processor to compute its ReLU into a new tensor?"""
+"""
+**3.** A layer's output has 25 million entries, far more than the cache holds. How many megabytes
+(10⁶ bytes) must at least move between memory and processor to compute its ReLU into a new tensor?
+"""
 
 # %% exercise="predict.relu_megabytes"
 ### BEGIN SOLUTION
@@ -800,7 +810,8 @@ check.choice("what changes a softmax", softmax_changes, "b", ["a", "b", "c", "d"
              why="probabilities depend on the differences between scores, and on nothing else")
 
 # %% [markdown] question="why_not_clip" points=2
-""" **Open question.** A colleague avoids the max trick: "I clip the scores to [-80, 80], then exp
+"""
+**Open question.** A colleague avoids the max trick: "I clip the scores to [-80, 80], then exp
 cannot overflow." Give a row of scores for which this is wrong, with both results, and say why
 subtracting the maximum is not wrong for any row.
 

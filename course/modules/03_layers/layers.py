@@ -41,8 +41,8 @@ from tito.notebook import method_of
 ## Why: fifty matrices and nobody in charge
 
 You have tensors, a matrix product and a ReLU. A deep network is only those, repeated. So repeat
-them: 50 times multiply by a matrix of random numbers, apply ReLU, and look at how large the numbers
-are.
+them: 50 times multiply by a matrix of random numbers, apply ReLU, and look at how large the
+numbers are.
 """
 
 # %% demo="why_layers"
@@ -67,13 +67,13 @@ minus `inf` is `nan`, and from a `nan` nothing can be learned. Starting values m
 just drawn.
 
 And the bookkeeping is a list kept by hand. `weights[:49]` leaves one matrix out, as a tired
-programmer would, and nothing complains: that matrix would never learn and never be saved. A network
-must be able to say itself what it is made of.
+programmer would, and nothing complains: that matrix would never learn and never be saved. A
+network must be able to say itself what it is made of.
 
 ## Foundations: a layer, and a tree of layers
 
-A **linear layer** with 2 inputs and 3 outputs holds a weight matrix `W` of shape `(3, 2)` and a bias
-`b` of shape `(3,)`. Row `o` of `W` says how output `o` weighs the inputs:
+A **linear layer** with 2 inputs and 3 outputs holds a weight matrix `W` of shape `(3, 2)` and a
+bias `b` of shape `(3,)`. Row `o` of `W` says how output `o` weighs the inputs:
 
 ```
 x = [1, 2]       W = [[1 0]      b = [10 20 30]      y[0] = 1*1 + 0*2 + 10 = 11
@@ -155,10 +155,11 @@ def linear_loops(x, w, b):
 
 # %% check="linear_loops" points=3
 _w, _b = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([10.0, 20.0, 30.0])
-check.close("linear_loops of the picture above", linear_loops(np.array([[1.0, 2.0]]), _w, _b),
-            [[11, 22, 33]], why="y[2] = 1*1 + 1*2 + 30 = 33: the bias is added once per output")
-check.close("linear_loops of two examples", linear_loops(np.array([[1.0, 2.0], [3.0, -1.0]]), _w, _b),
-            [[11, 22, 33], [13, 19, 32]], why="each row of x is an example of its own: 3 - 1 + 30 = 32")
+_x = np.array([[1.0, 2.0], [3.0, -1.0]])
+check.close("linear_loops of the picture above", linear_loops(_x[:1], _w, _b), [[11, 22, 33]],
+            why="y[2] = 1*1 + 1*2 + 30 = 33: the bias is added once per output")
+check.close("linear_loops of two examples", linear_loops(_x, _w, _b), [[11, 22, 33], [13, 19, 32]],
+            why="each row of x is an example of its own: 3 - 1 + 30 = 32")
 check.close("linear_loops with W = [[1, 2], [3, 4]]",
             linear_loops(np.array([[1.0, 10.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros(2)),
             [[21, 43]], why="row o of W belongs to output o: 1*1 + 10*2 = 21 and 1*3 + 10*4 = 43")
@@ -168,8 +169,8 @@ check.close("linear_loops with W = [[1, 2], [3, 4]]",
 ### Modules: who holds the numbers?
 
 `Module` is the base class of everything that has parameters or contains something that does. Its
-promise to the user is short: write an `__init__` that sets attributes and a `forward` that computes,
-and the rest comes for free. Calling the module calls `forward`.
+promise to the user is short: write an `__init__` that sets attributes and a `forward` that
+computes, and the rest comes for free. Calling the module calls `forward`.
 
 Python keeps the attributes of an object in a dictionary, in the order in which they were set:
 `vars(module)`. That dictionary is all you need to find out what a module is made of.
@@ -236,9 +237,9 @@ print("and in a forest: ", list(vars(Forest())))
 """
 ### The walk
 
-Go over the attributes of a module in order. A tensor: report its name and the tensor. A module: ask
-*it* the same question, and put its own name and a dot in front of every answer. Anything else (a
-number, a string, an activation): skip.
+Go over the attributes of a module in order. A tensor: report its name and the tensor. A module:
+ask *it* the same question, and put its own name and a dot in front of every answer. Anything else
+(a number, a string, an activation): skip.
 
 ```
 Tree()    scale     Parameter  ->  "scale"
@@ -252,11 +253,11 @@ Forest()  tree      Module     ->  "tree.scale"            the tree with the pre
                                    "tree.right.weight"     "tree.right."
 ```
 
-The `prefix` travels down and grows. Give back the pairs one by one with `yield` (a list of pairs is
-just as well), and let `yield from` pass on the answers of a child.
+The `prefix` travels down and grows. Give back the pairs one by one with `yield` (a list of pairs
+is just as well), and let `yield from` pass on the answers of a child.
 
-Report every tensor, Parameter or not: some layers keep tensors that do not learn but must be saved,
-such as the running averages of module 09. They are called **buffers**.
+Report every tensor, Parameter or not: some layers keep tensors that do not learn but must be
+saved, such as the running averages of module 09. They are called **buffers**.
 """
 
 # %% exercise="Module.named_tensors"
@@ -288,20 +289,22 @@ check.equal("names in a module with one weight", [pair[0] for pair in _found], [
 check.tensor("the tensor that comes with the name", _found[0][1], [2.0])
 check.equal("names in a tree", [pair[0] for pair in Tree().named_tensors()],
             ["scale", "average", "left.weight", "right.weight"],
-            why="own tensors by their name, learning or not; those of a child with its name in front")
+            why="own tensors by their name, learning or not; a child's with its name in front")
 check.equal("names in a tree inside a module", [pair[0] for pair in Forest().named_tensors()],
             ["tree.scale", "tree.average", "tree.left.weight", "tree.right.weight"],
             why="the prefix grows on the way down: 'tree.' and then 'tree.left.'")
 _tree = Tree()
-check.true("the very tensor, not a copy", dict(_tree.named_tensors()).get("left.weight") is
-           _tree.left.weight, why="an optimizer changes what it is given; a copy would change nothing")
+check.true("the very tensor, not a copy",
+           dict(_tree.named_tensors()).get("left.weight") is _tree.left.weight,
+           why="an optimizer changes what it is given; a copy would change nothing")
 
 # %% [markdown]
 """
 Now the tensors that learn: those that are Parameters. And each **once**: networks share parameters
 on purpose (a language model may use one table for reading and for writing words), and an optimizer
 that got the same parameter twice would step twice. The first name counts. Two parameters are the
-same if they are the same object (`id(a) == id(b)`, or `a is b`), not if their numbers happen to agree.
+same if they are the same object (`id(a) == id(b)`, or `a is b`), not if their numbers happen to
+agree.
 """
 
 # %% exercise="Module.named_parameters"
@@ -333,16 +336,17 @@ _pairs = list(_shared.named_parameters())
 check.equal("how many parameters", len(_pairs), 3,
             why="table, frozen, twin. The average does not learn, head.weight is the table again")
 check.equal("their names", [pair[0] for pair in _pairs], ["table", "frozen", "twin"],
-            why="frozen is still a Parameter; twin has the same numbers as table but is another object")
+            why="frozen is still a Parameter; twin has table's numbers but is another object")
 check.true("the very parameters", all(pair[1] is getattr(_shared, pair[0]) for pair in _pairs),
            why="an optimizer changes what it is given")
-check.equal("named_parameters(prefix='net.')", [pair[0] for pair in _shared.named_parameters("net.")],
+check.equal("named_parameters(prefix='net.')",
+            [pair[0] for pair in _shared.named_parameters("net.")],
             ["net.table", "net.frozen", "net.twin"], why="the prefix is handed on")
 
 # %% [markdown]
 """
-The next cell is what those two walks make easy: the list for an optimizer, forgetting gradients, the
-children and all modules of the tree.
+The next cell is what those two walks make easy: the list for an optimizer, forgetting gradients,
+the children and all modules of the tree.
 """
 
 # %% given="walks"
@@ -386,8 +390,8 @@ def modules(self):
 
 Some layers behave differently while the network learns: Dropout, which you build below, drops
 numbers at random in training and must not in use. So every module has a flag `training`, and one
-call on the root must set it in the whole tree. Return the module, so that
-`model = Net().eval()` works.
+call on the root must set it in the whole tree. Return the module, so that `model = Net().eval()`
+works.
 """
 
 # %% exercise="Module.train"
@@ -432,9 +436,9 @@ check.equal("training of root, tree and leaf after train()", _flags, (True, True
 """
 ### Out and in again: state_dict
 
-A model is saved as a dictionary from names to NumPy arrays, nothing else: no classes, no code. Copy
-the arrays. If you hand out the model's own memory, then the "saved" model keeps training along with
-the real one, and "go back to the best epoch" goes nowhere.
+A model is saved as a dictionary from names to NumPy arrays, nothing else: no classes, no code.
+Copy the arrays. If you hand out the model's own memory, then the "saved" model keeps training
+along with the real one, and "go back to the best epoch" goes nowhere.
 """
 
 # %% exercise="Module.state_dict"
@@ -466,13 +470,13 @@ check.close("a saved value after the model moved on", _state["right.weight"], [3
 # %% [markdown]
 """
 Loading is the dangerous direction. A missing name would leave random numbers in the model; a name
-too many means that the file belongs to another model; a wrong shape may even *broadcast* and fill a
-whole matrix with one number. All three must be errors, and the error must name the culprits: the
+too many means that the file belongs to another model; a wrong shape may even *broadcast* and fill
+a whole matrix with one number. All three must be errors, and the error must name the culprits: the
 reader has a file and a model and needs to know where they differ.
 
-Look at everything first and write afterwards: a load that fails must leave the model as it was. And
-copy the numbers into the tensors that are there (`tensor.data[...] = array`), because others hold on
-to these very tensors.
+Look at everything first and write afterwards: a load that fails must leave the model as it was.
+And copy the numbers into the tensors that are there (`tensor.data[...] = array`), because others
+hold on to these very tensors.
 """
 
 # %% exercise="Module.load_state_dict"
@@ -511,7 +515,8 @@ _good = {"scale": np.float32(7.0), "average": np.array([6.0], np.float32),
 _tree.load_state_dict(_good)
 check.close("scale, average, left.weight, right.weight after loading",
             [_tree.scale.item(), *_tree.average.tolist(), *_tree.left.weight.tolist(),
-             *_tree.right.weight.tolist()], [7, 6, 5, 4], why="every tensor gets the array of its name")
+             *_tree.right.weight.tolist()], [7, 6, 5, 4],
+            why="every tensor gets the array of its name")
 check.true("left.weight is the same Parameter as before", _tree.left.weight is _kept,
            why="an optimizer holds this very object; a new one would never be updated")
 _good["right.weight"][0] = -1.0
@@ -542,9 +547,10 @@ check.raises("a state where left.weight is a single number", ValueError,
 Everything is in place for the layer itself. Two Parameters: `weight` of shape
 `(out_features, in_features)` and `bias` of shape `(out_features,)`, or `bias = None` without one.
 
-Their starting values: PyTorch draws both uniformly between `-1/√in_features` and `+1/√in_features`.
-Why the number of inputs? An output is a sum of that many products; the more there are, the smaller
-each must be for the sum to stay the same size. The last part of this module makes that exact.
+Their starting values: PyTorch draws both uniformly between `-1/√in_features` and
+`+1/√in_features`. Why the number of inputs? An output is a sum of that many products; the more
+there are, the smaller each must be for the sum to stay the same size. The last part of this module
+makes that exact.
 
 `uniform_(tensor, low, high)` from the next cell fills a tensor in place and returns it. The `_` at
 the end is PyTorch's mark for "changes its argument".
@@ -593,12 +599,12 @@ class Linear(Module):
 manual_seed(0)
 _layer = Linear(100, 400)
 check.equal("names of the parameters", sorted(name for name, _ in _layer.named_parameters()),
-            ["bias", "weight"], why="tensors that are Parameters and attributes are found by the walk")
+            ["bias", "weight"], why="the walk finds attributes that are Parameters")
 check.equal("shapes of weight and bias", (_layer.weight.shape, _layer.bias.shape),
             ((400, 100), (400,)), why="one row of weights and one bias per output")
 _w, _b = _layer.weight.data, _layer.bias.data
 check.close("smallest and largest weight of Linear(100, 400)", [_w.min(), _w.max()], [-0.1, 0.1],
-            rtol=0.01, why="uniform between -1/√100 and +1/√100; √ of the inputs, on both sides of 0")
+            rtol=0.01, why="uniform between -1/√100 and +1/√100, on both sides of 0")
 check.close("spread of the weights", _w.std(), 0.1 / 3**0.5, rtol=0.02,
             why="uniform numbers within ±a have standard deviation a/√3")
 check.close("smallest and largest bias", [_b.min(), _b.max()], [-0.1, 0.1], rtol=0.05,
@@ -608,10 +614,10 @@ check.true("Linear(3, 2, bias=False).bias is None", Linear(3, 2, bias=False).bia
 
 # %% [markdown]
 """
-Now the computation, in one line of **Tensor operations**: `@`, `.T` and `+`, not `.data`. From here on
-this is the rule for every layer. The numbers would be the same either way; but in module 05 each
-Tensor operation learns to remember its inputs, and a layer that slips out to NumPy will have no
-memory and never learn.
+Now the computation, in one line of **Tensor operations**: `@`, `.T` and `+`, not `.data`. From
+here on this is the rule for every layer. The numbers would be the same either way; but in module
+05 each Tensor operation learns to remember its inputs, and a layer that slips out to NumPy will
+have no memory and never learn.
 """
 
 # %% exercise="Linear.forward"
@@ -642,10 +648,11 @@ check.tensor("Linear(3, 2, bias=False) on a batch of two", _layer(Tensor([[1, 2,
              [[-2, 12], [-3, 32]], why="1 - 3 = -2 and 2 * (1 + 2 + 3) = 12; no bias to add")
 check.equal("shape for x of shape (5, 4, 3)", _layer(ones(5, 4, 3)).shape, (5, 4, 2),
             why="only the last axis is the layer's business")
-with mock.patch.object(Tensor, "__matmul__", autospec=True, side_effect=Tensor.__matmul__) as _product:
+_spy = mock.patch.object(Tensor, "__matmul__", autospec=True, side_effect=Tensor.__matmul__)
+with _spy as _product:
     _layer(ones(1, 3))
 check.true("forward multiplies with the Tensor's own @", _product.called,
-           why="NumPy remembers nothing: with .data in it, this layer could never learn in module 05")
+           why="NumPy remembers nothing: computed on .data, this layer could never learn")
 
 # %% [markdown]
 """
@@ -658,7 +665,7 @@ Images come as `(N, 28, 28)`, a linear layer wants `(N, 784)`. `Flatten` merges 
 # %% exercise="Flatten.forward"
 #| export
 class Flatten(Module):
-    """Merges the axes from `start_dim` on: (N, C, H, W) -> (N, C*H*W). A view, nothing is copied."""
+    """Merges the axes from `start_dim` on: (N, C, H, W) -> (N, C*H*W). Cost: none, it is a view."""
 
     def __init__(self, start_dim=1):
         self.start_dim = start_dim
@@ -704,13 +711,13 @@ kept?           [yes  no   no   yes]
 dropout(x)      [4    0    0    4  ]     the mean is still 2
 ```
 
-Why divide? Each number survives with probability `1 - p`, so on average `(1 - p) * x / (1 - p) = x`:
-the next layer sees sums of the same size in training and in use. In use (`eval()`) the input passes
-unchanged, at no cost.
+Why divide? Each number survives with probability `1 - p`, so the average is
+`(1 - p) * x / (1 - p) = x`: the next layer sees sums of the same size in training and in use. In
+use (`eval()`) the input passes unchanged, at no cost.
 
-Draw from `default_generator`, the framework's one source of chance, so that `manual_seed` repeats the
-same masks: `default_generator.random(shape)` gives uniform numbers in [0, 1), and a fraction `p` of
-them lies below `p`. As before, apply the mask with a Tensor operation.
+Draw from `default_generator`, the framework's one source of chance, so that `manual_seed` repeats
+the same masks: `default_generator.random(shape)` gives uniform numbers in [0, 1), and a fraction
+`p` of them lies below `p`. As before, apply the mask with a Tensor operation.
 """
 
 # %% exercise="Dropout.forward"
@@ -773,8 +780,8 @@ check.true("forward applies the mask with the Tensor's own *", _times.called or 
 """
 ### Sequential
 
-Most networks are a chain: the output of one layer is the input of the next. `Sequential` stores its
-layers as attributes named `"0"`, `"1"`, `"2"` …, so that your walk finds them and calls their
+Most networks are a chain: the output of one layer is the input of the next. `Sequential` stores
+its layers as attributes named `"0"`, `"1"`, `"2"` …, so that your walk finds them and calls their
 weights `"0.weight"`, `"2.weight"`, as PyTorch does. Your activations of module 02 are no Modules
 (they have nothing to learn); anything that can be called may be a layer.
 
@@ -851,21 +858,23 @@ check.tensor("Sequential()", Sequential()(Tensor([1.0])), [1], why="no layers ch
 """
 ### Starting values: keep the signal's size
 
-Back to the fifty layers that overflowed. An output of a layer is a sum of `n` products,
-`y = w1*x1 + … + wn*xn`. If weights and inputs are independent and centred at 0, variances add:
+Back to the fifty layers that overflowed. An output of a layer is a sum of `n` products. If weights
+and inputs are independent and the weights are centred at 0, the mean squares of the products add:
 
 ```
+y          =  w1 * x1  +  w2 * x2  +  ...  +  wn * xn
 mean of y²  =  n * (variance of w) * (mean of x²)
 ```
 
-With `n = 256` and weights of variance 1, each layer makes the mean square 256 times larger. To keep
-it, the variance of `w` should be `1/n`, its standard deviation `1/√n`. That is all there is to it;
-the named recipes differ in what they count as `n`.
+With `n = 256` and weights of variance 1, each layer makes the mean square 256 times larger. To
+keep it, the variance of `w` should be `1/n`, its standard deviation `1/√n`. That is all there is
+to it; the named recipes differ in what they count as `n`.
 
 `n` going forward is **fan-in**, the inputs of one output. Gradients run backwards, from outputs to
-inputs, and for them `n` is **fan-out**, the outputs fed by one input. For a weight `(out, in)` these
-are `in` and `out`. Convolution kernels of module 09 have shape `(out, in, kh, kw)`: each output looks at
-`kh * kw` places of each input channel, so both fans are multiplied by the number of places.
+inputs, and for them `n` is **fan-out**, the outputs fed by one input. For a weight `(out, in)`
+these are `in` and `out`. Convolution kernels of module 09 have shape `(out, in, kh, kw)`: each
+output looks at `kh * kw` places of each input channel, so both fans are multiplied by the number
+of places.
 """
 
 # %% exercise="fans"
@@ -963,9 +972,10 @@ check.close("standard deviation with gain=3", xavier_uniform_(zeros(600, 200), g
 
 # %% [markdown]
 """
-ReLU breaks the balance: it sets half of a centred signal to 0, so half of the mean square is gone at
-every layer. **Kaiming** (He et al., 2015) puts it back: twice the variance, which is `√2` in the
-standard deviation. That factor is the *gain* of the activation; the next cell has PyTorch's table.
+ReLU breaks the balance: it sets half of a centred signal to 0, so half of the mean square is gone
+at every layer. **Kaiming** (He et al., 2015) puts it back: twice the variance, which is `√2` in
+the standard deviation. That factor is the *gain* of the activation; the next cell has PyTorch's
+table.
 
 ```
 std = gain / √fan          fan: fan_in, or fan_out with mode="fan_out"
@@ -1010,13 +1020,13 @@ manual_seed(0)
 check.close("standard deviation for (800, 200)", kaiming_normal_(zeros(800, 200)).data.std(), 0.1,
             rtol=0.02, why="√2 / √200 = √0.01 = 0.1: fan-in is the second size")
 check.close("with nonlinearity='linear'",
-            kaiming_normal_(zeros(800, 200), nonlinearity="linear").data.std(), 0.0707107, rtol=0.02,
-            why="gain 1: 1 / √200")
+            kaiming_normal_(zeros(800, 200), nonlinearity="linear").data.std(), 0.0707107,
+            rtol=0.02, why="gain 1: 1 / √200")
 check.close("with nonlinearity='tanh'",
             kaiming_normal_(zeros(800, 200), nonlinearity="tanh").data.std(), 0.117851, rtol=0.02,
             why="gain 5/3: 1.6667 / √200")
-check.close("with mode='fan_out'", kaiming_normal_(zeros(800, 200), mode="fan_out").data.std(), 0.05,
-            rtol=0.02, why="√2 / √800 = √0.0025 = 0.05")
+check.close("with mode='fan_out'", kaiming_normal_(zeros(800, 200), mode="fan_out").data.std(),
+            0.05, rtol=0.02, why="√2 / √800 = √0.0025 = 0.05")
 _w = zeros(400, 50, 2, 2)
 check.true("a kernel, in place", kaiming_normal_(_w) is _w and _w.data.any(),
            why="the tensor given is filled and returned")
@@ -1027,9 +1037,9 @@ check.close("standard deviation for (400, 50, 2, 2)", _w.data.std(), 0.1, rtol=0
 """
 ## Use: a network from a list of sizes
 
-Now all of it together with module 02. A **multilayer perceptron** flattens its input, then alternates
-Linear and ReLU; after the last Linear comes nothing, because the outputs are to be free numbers. For
-`sizes = [4, 3, 2]`:
+Now all of it together with module 02. A **multilayer perceptron** flattens its input, then
+alternates Linear and ReLU; after the last Linear comes nothing, because the outputs are to be free
+numbers. For `sizes = [4, 3, 2]`:
 
 ```
 Sequential(Flatten(), Linear(4, 3), ReLU(), Linear(3, 2))
@@ -1058,17 +1068,19 @@ check.equal("shapes of 1.weight and 3.weight", (_model[1].weight.shape, _model[3
             ((3, 4), (2, 3)), why="4 -> 3 -> 2, each weight (out, in)")
 _x, _p = np.linspace(-2, 2, 24, dtype=np.float32).reshape(6, 2, 2), _model.state_dict()
 _hidden = np.maximum(_x.reshape(6, 4) @ _p["1.weight"].T + _p["1.bias"], 0)
-check.tensor("mlp([4, 3, 2]) on (6, 2, 2)", _model(Tensor(_x)), _hidden @ _p["3.weight"].T + _p["3.bias"],
+check.tensor("mlp([4, 3, 2]) on (6, 2, 2)", _model(Tensor(_x)),
+             _hidden @ _p["3.weight"].T + _p["3.bias"],
              why="the same computed with NumPy from its state_dict; no ReLU after the last layer")
-check.equal("layers of mlp([8, 4, 4, 4, 1])", [type(layer).__name__ for layer in mlp([8, 4, 4, 4, 1])],
+check.equal("layers of mlp([8, 4, 4, 4, 1])",
+            [type(layer).__name__ for layer in mlp([8, 4, 4, 4, 1])],
             ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Linear"],
             why="four pairs of sizes make four Linears and three ReLUs between them")
 
 # %% [markdown]
 """
-What does a network compute before it has learned anything? Ask it for every point of the plane. The
-picture is a random function; learning will mean changing 1,185 numbers until the picture is the one you
-want.
+What does a network compute before it has learned anything? Ask it for every point of the plane.
+The picture is a random function; learning will mean changing 1,185 numbers until the picture is
+the one you want.
 """
 
 # %% demo="random_network"
@@ -1087,10 +1099,11 @@ print(sum(p.size for p in net.parameters()), "parameters:", ", ".join(net.state_
 """
 ## Measure: where the memory goes
 
-A network's memory has two parts. **Parameters** are there once, whatever the batch. **Activations**,
-the outputs of the layers, are there once *per example*; training must keep all of them, as you will
-see in module 05. Before you run the cell, guess: for 784 → 512 → 512 → 10, which is the first batch
-size in the table whose activations outgrow the parameters: 8, 64, 256, 512 or 1024?
+A network's memory has two parts. **Parameters** are there once, whatever the batch.
+**Activations**, the outputs of the layers, are there once *per example*; training must keep all of
+them, as you will see in module 05. Before you run the cell, guess: for 784 → 512 → 512 → 10, which
+is the first batch size in the table whose activations outgrow the parameters: 8, 64, 256, 512 or
+1024?
 """
 
 # %% demo="parameter_and_activation_memory"
@@ -1108,15 +1121,15 @@ for batch in (1, 8, 64, 256, 512, 1024):
 
 # %% [markdown]
 """
-Linear layers are heavy in parameters and light in activations. Convolutions are the other way round:
-few weights, used at thousands of places. That is why "the model does not fit" so often means "the
-batch does not fit".
+Linear layers are heavy in parameters and light in activations. Convolutions are the other way
+round: few weights, used at thousands of places. That is why "the model does not fit" so often
+means "the batch does not fit".
 
 ### Fifty layers, drawn
 
-Predict before you run: 50 layers of Linear (no bias) and ReLU, 256 wide, an input of typical size 1.
-Four ways to start the weights: normal with standard deviation 1; with 0.01; Xavier; Kaiming. Which of
-the four signals arrives?
+Predict before you run: 50 layers of Linear (no bias) and ReLU, 256 wide, an input of typical size
+1. Four ways to start the weights: normal with standard deviation 1; with 0.01; Xavier; Kaiming.
+Which of the four signals arrives?
 
 The vertical axis is the power of ten of the signal's size (the root of its mean square) after each
 layer. `^` has left the picture as `inf` or `nan`, `v` has become exactly 0.
@@ -1153,15 +1166,15 @@ print("1: std 1   0: std 0.01   x: Xavier   K: Kaiming")
 # %% [markdown]
 """
 Straight lines on a logarithmic axis: every layer multiplies by the same factor. With standard
-deviation 1 the factor is √(256/2), about 11; with 0.01 it is a hundredth of that; Xavier gives √(1/2)
-because it does not know of the ReLU; Kaiming gives 1. Fifty layers turn any factor but 1 into a
-disaster, and gradients will go the same way backwards.
+deviation 1 the factor is √(256/2), about 11; with 0.01 it is a hundredth of that; Xavier gives
+√(1/2) because it does not know of the ReLU; Kaiming gives 1. Fifty layers turn any factor but 1
+into a disaster, and gradients will go the same way backwards.
 
 ## Break: layers that nobody can find
 
 A network with several hidden layers wants to keep them in a list. The walk looks at attributes; a
-list is neither a Tensor nor a Module. Both networks below have the same four layers and compute the
-same kind of function. In one of them, three layers would never learn.
+list is neither a Tensor nor a Module. Both networks below have the same four layers and compute
+the same kind of function. In one of them, three layers would never learn.
 """
 
 # %% demo="hidden_in_a_list"
@@ -1188,9 +1201,9 @@ for net in (Wrong(), Right()):
 
 # %% [markdown]
 """
-The symptom in practice: training works a little, because `out` learns, and stalls at a poor result;
-the saved file is much too small; after loading, the predictions are different ones. Count your
-parameters once, by hand, for every new network.
+The symptom in practice: training works a little, because `out` learns, and stalls at a poor
+result; the saved file is much too small; after loading, the predictions are different ones. Count
+your parameters once, by hand, for every new network.
 
 ## Reflect
 
@@ -1211,8 +1224,8 @@ check.prediction("parameters of mlp([784, 256, 10])", mlp_parameters,
 
 # %% [markdown]
 """
-**2.** The same network. Count as activations the outputs of its two Linears and its ReLU. From which
-batch size on do the activations take more memory than the parameters?
+**2.** The same network. Count as activations the outputs of its two Linears and its ReLU. From
+which batch size on do the activations take more memory than the parameters?
 """
 
 # %% exercise="predict.batch_size"
@@ -1260,9 +1273,9 @@ check.choice("testing without eval()", forgotten_eval, "b", ["a", "b", "c"],
 
 # %% [markdown] question="why_not_zero" points=2
 """
-**Open question.** Why not start all weights at 0, or all at the same small number? Take a network with
-two hidden units and follow what both compute, and what both would be told to change. Why may the
-biases be 0 all the same?
+**Open question.** Why not start all weights at 0, or all at the same small number? Take a network
+with two hidden units and follow what both compute, and what both would be told to change. Why may
+the biases be 0 all the same?
 
 *Your answer:*
 """
@@ -1271,18 +1284,19 @@ biases be 0 all the same?
 """
 ## In production
 
-PyTorch's `Module` does not scan its attributes; it intercepts `self.weight = ...` and files Parameters,
-buffers and children in three dictionaries at that moment, which is faster to ask and the reason why
-its subclasses must call `super().__init__()` first. Buffers are registered by name there; here every
-plain Tensor attribute is one. Lists have the same trap, and `nn.ModuleList` is the way out. Its
-modules also carry hooks and move between devices; ours do not. JAX libraries (Equinox, Flax)
-turn the picture round: parameters are a tree of arrays handed to pure functions, so that the walk you
-wrote becomes a general tool for any tree.
+PyTorch's `Module` does not scan its attributes; it intercepts `self.weight = ...` and files
+Parameters, buffers and children in three dictionaries at that moment, which is faster to ask and
+the reason why its subclasses must call `super().__init__()` first. Buffers are registered by name
+there; here every plain Tensor attribute is one. Lists have the same trap, and `nn.ModuleList` is
+the way out. Its modules also carry hooks and move between devices; ours do not. JAX libraries
+(Equinox, Flax) turn the picture round: parameters are a tree of arrays handed to pure functions,
+so that the walk you wrote becomes a general tool for any tree.
 
 PyTorch's default for Linear, the interval ±1/√in, is older than Kaiming's analysis: its standard
-deviation is 1/√(3·in), which shrinks a ReLU signal at every layer. Networks of any depth set their own
-start, or normalise inside, as you will in module 09. Large networks are not started from one formula
-for all layers: GPT-2 divides the starting weights of its residual layers by the root of their number.
+deviation is 1/√(3·in), which shrinks a ReLU signal at every layer. Networks of any depth set their
+own start, or normalise inside, as you will in module 09. Large networks are not started from one
+formula for all layers: GPT-2 divides the starting weights of its residual layers by the root of
+their number.
 
 ## When it fails
 

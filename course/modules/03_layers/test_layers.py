@@ -59,7 +59,8 @@ def test_parameter_is_a_tensor_that_learns():
 @pytest.mark.parametrize("rows, inputs, outputs", [(1, 1, 1), (4, 3, 5), (2, 7, 1)])
 def test_linear_loops_equals_numpy(rows, inputs, outputs):
     rng = np.random.default_rng(rows + inputs)
-    x, w, b = rng.normal(size=(rows, inputs)), rng.normal(size=(outputs, inputs)), rng.normal(size=outputs)
+    x, w = rng.normal(size=(rows, inputs)), rng.normal(size=(outputs, inputs))
+    b = rng.normal(size=outputs)
     result = linear_loops(x, w, b)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, x @ w.T + b, rtol=1e-5, atol=1e-6)
@@ -200,7 +201,9 @@ def test_linear_forward_names_sizes_that_do_not_meet():
         Linear(5, 4)(ones(2, 3))
 
 
-@pytest.mark.parametrize("start, shape", [(0, (120,)), (1, (2, 60)), (2, (2, 3, 20)), (3, (2, 3, 4, 5))])
+@pytest.mark.parametrize(
+    "start, shape", [(0, (120,)), (1, (2, 60)), (2, (2, 3, 20)), (3, (2, 3, 4, 5))]
+)
 def test_flatten_merges_from_start_dim_on(start, shape):
     x = randn(2, 3, 4, 5)
     result = Flatten(start)(x)

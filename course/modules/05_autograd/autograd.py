@@ -1000,8 +1000,9 @@ def _writable(g, tensor):
 
 
 def _own(part, g, position):
-    """`part`, or a copy of it for a second parent if it is `g` or a view that might be of `g`."""
-    return part.copy() if position and (part is g or part.base is not None) else part
+    """`part`, or a copy of it for a second parent if it is `g` or a view of the same memory."""
+    shared = part is g or (part.base is not None and part.base is (g if g.base is None else g.base))
+    return part.copy() if position and shared else part
 
 # %% exercise="backward.keep"
 #| export

@@ -125,7 +125,7 @@ descend(_w, _g, 0.1)
 check.close("weights [1, -2] after descend with gradient [0.5, -1], lr 0.1", _w, [0.95, -1.9],
             why="1 - 0.1*0.5 = 0.95: against the gradient, in the array that was passed in")
 check.close("the gradient afterwards", _g, [0.5, -1.0],
-            why="others may still need it: a logger, gradient clipping, a second backward that adds")
+            why="others may still need it: a logger, or a second backward that adds")
 _w = np.ones((2, 3), dtype=np.float32)
 descend(_w[0], np.full(3, 2.0, dtype=np.float32), 0.25)
 check.close("a (2, 3) array after descend on its row 0", _w, [[0.5, 0.5, 0.5], [1, 1, 1]],
@@ -142,7 +142,7 @@ step differs. So that goes into subclasses, and everything else is written once,
 The constructor is the place to catch four mistakes, each of which would otherwise train nothing
 without a word:
 
-- a generator, which is empty after it has been read once: keep a list of your own;
+- a generator, which is empty after it has been read once: keep a list, `self.params`;
 - one bare tensor. It can be iterated over, but that gives new tensors, one per row, whose `grad` is
   `None` for ever: `TypeError`;
 - something that is not a `Tensor`, such as a layer (`model` instead of `model.parameters()`):
@@ -187,7 +187,7 @@ _a, _b = Tensor([1.0, 2.0]), Tensor([[3.0], [4.0]])
 _o = Optimizer((p for p in [_a, _b]), lr=0.1)
 check.equal("parameters kept from a generator, counted twice",
             [len(list(_o.params)), len(list(_o.params))], [2, 2],
-            why="a generator can be read once; step() and zero_grad() read the parameters each time")
+            why="a generator can be read once; step() reads the parameters every time")
 check.true("the parameters themselves are kept, not copies",
            len(list(_o.params)) == 2 and all(p is q for p, q in zip(_o.params, [_a, _b])),
            why="the optimizer must move the very tensors that the model computes with")
@@ -299,7 +299,7 @@ check.tensor("w0 after two steps of lr * count * grad", _a, [0.7, 1.4],
              why="1 - 0.1*1*1 - 0.1*2*1 = 0.7: the count must survive from one step to the next")
 check.tensor("w1, which has no gradient", _b, [3.0], why="None means: not part of this loss")
 check.tensor("w2 after two steps", _c, [1.0],
-             why="4 - 0.1*1*10 - 0.1*2*10 = 1: a count of its own, and one None does not end the loop")
+             why="4 - 0.1*1*10 - 0.1*2*10 = 1: a count of its own, and the None before is skipped")
 check.equal("the positions that have a state", sorted(_o.state, key=str), [0, 2],
             why="made in a parameter's first step: w1 costs no memory until it has a gradient")
 check.true("the gradient is still there after step()",
@@ -418,7 +418,7 @@ same array**, and the second step would then overwrite the gradient. Take a copy
 #| export
 @method_of(SGD)
 def velocity(self, grad: np.ndarray, state: dict) -> np.ndarray:
-    """The velocity after `grad`: momentum * velocity + (1 - dampening) * grad, first a copy of grad.
+    """The new velocity, momentum * velocity + (1 - dampening) * grad; the first is a copy of grad.
 
     Kept in state["momentum"], an array of grad's shape. grad is only read.
     Cost: one array of state, made in the first step.
@@ -448,7 +448,7 @@ check.close("second velocity, gradient [1, -2], momentum 0.9", _second, [1.9, -0
             why="0.9*1 + 1 = 1.9 adds up; 0.9*2 - 2 = -0.2 cancels out")
 check.close("third velocity, gradient [1, 2]", _sgd.velocity(_g, _state), [2.71, 1.82],
             why="0.9*1.9 + 1 = 2.71: the velocity of step 2 was kept, in state['momentum']")
-check.close("state['momentum']", _state.get("momentum", np.nan), [2.71, 1.82],
+check.close("state['momentum']", _state.get("momentum", "not in state"), [2.71, 1.82],
             why="the memory of this parameter; it is what a checkpoint saves")
 check.close("the first gradient afterwards", _g, [1, 2],
             why="a velocity that is the gradient's own array overwrites it in the second step")
@@ -585,7 +585,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, lr)
         if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas={betas}: each is the share of an average that is kept, in [0, 1).")
+            raise ValueError(f"betas={betas}: the shares that averages keep must be in [0, 1).")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
 # %% exercise="Adam.moments"
@@ -617,18 +617,25 @@ def moments(self, grad: np.ndarray, state: dict) -> None:
 
 # %% check="Adam.moments" points=7
 _adam, _state = Adam([Tensor([0.0, 0.0])]), {}
+
+
+def _memory(name):
+    
+    return np.array(_state.get(name, "not in state"))
+
+
 _g = np.array([2.0, -2.0], dtype=np.float32)
 _adam.moments(_g, _state)
-check.close("m after gradient [2, -2]", np.array(_state.get("m", np.nan)), [0.2, -0.2],
+check.close("m after gradient [2, -2]", _memory("m"), [0.2, -0.2],
             why="0.9*0 + 0.1*2: the average starts at 0 and moves a tenth of the way")
-check.close("v after gradient [2, -2]", np.array(_state.get("v", np.nan)), [0.004, 0.004], atol=1e-9,
+check.close("v after gradient [2, -2]", _memory("v"), [0.004, 0.004], atol=1e-9,
             why="0.999*0 + 0.001*2²: squares have no sign")
 _adam.moments(np.array([1.0, 2.0], dtype=np.float32), _state)
-check.close("m after [2, -2] and [1, 2]", np.array(_state.get("m", np.nan)), [0.28, 0.02],
+check.close("m after [2, -2] and [1, 2]", _memory("m"), [0.28, 0.02],
             why="0.9*0.2 + 0.1*1 = 0.28; opposite gradients cancel: -0.18 + 0.2 = 0.02")
-check.close("v after [2, -2] and [1, 2]", np.array(_state.get("v", np.nan)), [0.004996, 0.007996],
+check.close("v after [2, -2] and [1, 2]", _memory("v"), [0.004996, 0.007996],
             atol=1e-9, why="0.999*0.004 + 0.001*1 = 0.004996, and opposite gradients do not cancel")
-check.equal("step", _state.get("step"), 2, why="two gradients seen; the next exercise needs the count")
+check.equal("step", _state.get("step"), 2, why="two gradients seen; the correction needs it")
 check.close("the first gradient afterwards", _g, [2, -2], why="grad is only read")
 
 # %% [markdown]
@@ -638,13 +645,13 @@ averages started at 0 and still remember it. How much too small are they? After 
 inside `m` add up to `1 - 0.9**t` instead of 1. So divide by that:
 
 ```
-t = 1     m / (1 - 0.9)   = 0.2  / 0.1  = 2           v / (1 - 0.999)    = 0.004    / 0.001    = 4
-t = 2     m / (1 - 0.9²)  = 0.28 / 0.19 = 1.4737      v / (1 - 0.999²)   = 0.004996 / 0.001999 = 2.4992
+t = 1    m / (1 - 0.9)  = 0.2  / 0.1  = 2         v / (1 - 0.999)  = 0.004    / 0.001    = 4
+t = 2    m / (1 - 0.9²) = 0.28 / 0.19 = 1.4737    v / (1 - 0.999²) = 0.004996 / 0.001999 = 2.4992
 ```
 
 Then the step: `lr · m / (√v + eps)`, with the corrected `m` and `v`. At t = 1 that is `lr · 2 / √4
 = lr`, and with a first gradient of 2,000,000 it would be `lr` as well. A rate of Adam is therefore
-a length: no weight moves much further than `lr` in one step, however steep it is.
+a length: a weight rarely moves much further than `lr` in one step, however steep it is.
 
 `eps` stands outside the root. It matters only where gradients are nearly 0, and keeps 0 / 0 away.
 
@@ -688,7 +695,7 @@ def _walk(grads, weights, **options):
 
 
 check.close("first step, lr 0.1, gradients 500 and -0.002", _walk([[500, -0.002]], [1, 1], lr=0.1),
-            [[0.9, 1.1]], why="corrected m = g and √v = |g|: every weight moves by lr, whatever its slope")
+            [[0.9, 1.1]], why="corrected m = g and √v = |g|: each moves by lr, whatever its slope")
 check.close("two steps, lr 0.1, gradients 2 then 1", _walk([[2], [1]], [1], lr=0.1),
             [[0.9], [0.806782]],
             why="0.9 - 0.1 * 1.473684 / √2.499250, with t = 2 in both corrections")
@@ -730,7 +737,7 @@ alike; then take the adaptive step with the bare gradient. With lr 0.1 and decay
 # %% exercise="AdamW.update"
 #| export
 class AdamW(Adam):
-    """Adam with decoupled weight decay: weights shrink by lr * weight_decay, whatever their gradient.
+    """Adam with decoupled weight decay: every weight shrinks by the factor 1 - lr * weight_decay.
 
     Source: Loshchilov & Hutter 2019, algorithm 2; torch.optim.AdamW.
     """
@@ -772,7 +779,7 @@ check.close("gradients 100 and -0.1, lr 0.5, weight_decay 0.4",
             why="both shrink to 0.8, then both move by lr against their sign: 0.8 -/+ 0.5")
 check.close("the same with Adam's weight decay",
             _walk(Adam, [[100, -0.1]], [1, 1], lr=0.5, weight_decay=0.4), [[0.5, 0.5]],
-            why="the pull 0.4 only changes the second gradient, -0.1 + 0.4 = 0.3, whose sign decides")
+            why="the pull turns -0.1 into 0.3 and 100 into 100.4: both move by lr")
 check.close("two steps, gradients 2 then 1, lr 0.1, weight_decay 0.5",
             _walk(AdamW, [[2], [1]], [1], lr=0.1, weight_decay=0.5), [[0.85], [0.714282]],
             why="0.95*1 - 0.1 = 0.85, then 0.95*0.85 - 0.1*0.932179: averages of the bare gradient")
@@ -869,7 +876,7 @@ check.equal("lr in the snapshot", _saved.get("lr"), 0.5,
 check.equal("positions in the snapshot, after the second parameter's first step",
             sorted(_saved["state"]), [0], why="what happens later must not get into the snapshot")
 check.close("velocity in the snapshot, after another step", _saved["state"][0]["momentum"], [4, 8],
-            why="the optimizer's own is [6, 12] by now, changed in place: the snapshot must own its array")
+            why="the optimizer's own is [6, 12] by now: the snapshot must have an array to itself")
 
 # %% [markdown]
 """
@@ -916,13 +923,13 @@ check.raises("a snapshot with more parameters", ValueError,
              lambda: _o.load_state_dict({"lr": 9.0, "state": {2: {"momentum": np.ones(1)}}}),
              why="there is no parameter 2", mention=["2"])
 check.close("rate and velocity after the refused snapshots",
-            [_o.lr, *_o.state[0]["momentum"]], [0.1, 2, 0], why="refused means: nothing was changed")
+            [_o.lr, *_o.state[0]["momentum"]], [0.1, 2, 0], why="refused: nothing was changed")
 _o.load_state_dict(_saved)
 check.equal("lr and positions after loading", [_o.lr, *sorted(_o.state)], [0.5, 0],
             why="exactly what was saved: the state that parameter 1 had before is gone")
 _o.step()
 check.tensor("the first parameter after one more step", _a, [-2.2, -2.0],
-             why="0 - 0.1*2 before; then velocity 0.5*[4, 8] + [2, 0] = [4, 4], times the loaded rate 0.5")
+             why="0 - 0.1*2 before; then velocity 0.5*[4, 8] + [2, 0] = [4, 4], times rate 0.5")
 check.close("the snapshot afterwards", _saved["state"][0]["momentum"], [4, 8],
             why="loading copies: a second run can start from the same snapshot")
 
@@ -931,9 +938,11 @@ check.close("the snapshot afterwards", _saved["state"][0]["momentum"], [4, 8],
 ## Use: three ways down the valley
 
 The valley from the beginning, drawn from above: dots mark rings of equal height, `o` is the path,
-`X` the bottom. The first cell only draws. The second walks 30 steps with three of your optimizers.
-Plain SGD zigzags and then crawls. Nesterov rolls along the floor and past the bottom. Adam, whose
-steps do not know how steep a direction is, leaves diagonally.
+`X` the bottom. The first cell only draws. The second walks 30 steps with three of your optimizers,
+each at a rate that suits it. Plain SGD leaps from wall to wall and then crawls. Nesterov brakes
+before the wall and rolls along the floor. Adam, whose steps do not know how steep a direction is,
+sets out diagonally; and because its steps do not shrink with the slope, it wanders around the
+bottom. A rate that falls while training runs cures that (module 07).
 """
 
 # %% given="draw"
@@ -948,8 +957,8 @@ def draw(path, rows=13, columns=73):
     print("\n".join("".join(row) for row in picture))
 
 # %% demo="three_paths"
-for kind, options in [(SGD, {"lr": 0.075}), (SGD, {"lr": 0.015, "momentum": 0.9, "nesterov": True}),
-                      (Adam, {"lr": 0.5})]:
+for kind, options in [(SGD, {"lr": 0.075}), (SGD, {"lr": 0.04, "momentum": 0.7, "nesterov": True}),
+                      (Adam, {"lr": 0.4})]:
     point = Tensor([-10.0, 1.2])
     optimizer, path = kind([point], **options), [point.data.copy()]
     for _ in range(30):
@@ -962,8 +971,8 @@ for kind, options in [(SGD, {"lr": 0.075}), (SGD, {"lr": 0.015, "momentum": 0.9,
 # %% [markdown]
 """
 Now the real thing, with everything you have built: two spirals that no straight line separates, a
-network of three layers, gradients from your `backward()`. The same network from the same start,
-three optimizers, 300 steps. What changes is only the rule of the step.
+network of three layers, gradients from your `backward()`. The same network from the same start, 300
+steps, three optimizers at a rate that suits each. What changes is only the rule of the step.
 """
 
 # %% demo="spirals"
@@ -980,11 +989,11 @@ x, y = Tensor(np.concatenate([arm, -arm])), Tensor(np.repeat([[0.0], [1.0]], 100
 def train(kind, **options):
     """Train a new network from the same start; print the loss on the way and return the network."""
     manual_seed(0)
-    model, loss_fn = Sequential(Linear(2, 32), Tanh(), Linear(32, 32), Tanh(), Linear(32, 1)), BCEWithLogitsLoss()
+    model = Sequential(Linear(2, 32), Tanh(), Linear(32, 32), Tanh(), Linear(32, 1))
     optimizer, losses = kind(model.parameters(), **options), []
     for _ in range(301):
         optimizer.zero_grad()
-        loss = loss_fn(model(x), y)
+        loss = BCEWithLogitsLoss()(model(x), y)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -994,8 +1003,8 @@ def train(kind, **options):
     return model
 
 
-train(SGD, lr=0.1)
-train(SGD, lr=0.1, momentum=0.9)
+train(SGD, lr=1.0)
+train(SGD, lr=0.3, momentum=0.9)
 model = train(Adam, lr=0.01)
 
 # %% [markdown]
@@ -1017,8 +1026,8 @@ print("\n".join("".join(row) for row in picture))
 ## Measure: what an optimizer costs
 
 A network of layers 784-128-64-10. Before you run the cell, write down for each optimizer: how many
-bytes of state per weight? And since Adam does about six times the arithmetic of plain SGD, will its
-step take six times as long?
+bytes of state per weight? And plain SGD makes two passes over the arrays, a product and a
+difference. Count the passes in your Adam: how many times longer will its step take?
 """
 
 # %% demo="what_it_costs"
@@ -1034,14 +1043,14 @@ for kind, options in [(SGD, {}), (SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {
         times.append(time.perf_counter() - start)
     weights = sum(p.memory_footprint() for p in params)
     memory = optimizer.memory_footprint()
-    print(f"{kind.__name__ + ' ' + str(options):22} weights {weights:,} bytes   state {memory:,} bytes "
-          f"= {memory / weights:.0f}x   step {np.median(times) * 1e6:6.0f} µs")
+    print(f"{kind.__name__ + ' ' + str(options):22} weights {weights:,} bytes   "
+          f"state {memory:,} = {memory / weights:.0f}x   step {np.median(times) * 1e6:6.0f} µs")
 
 # %% [markdown]
 """
-Every operation of a step reads whole arrays from memory, adds or multiplies once per number, and
-writes a whole array back. The time follows the number of passes over memory, not the arithmetic.
-Module 18 makes fewer passes.
+Each operation on whole arrays reads them from memory and writes one back, for one addition or
+product per number. The reference solution of Adam makes 13 such passes, and the square root and the
+two divisions among them are slow ones. Module 18 makes fewer passes.
 
 Training keeps, per weight: the weight, its gradient, and the state. In float32 with plain SGD that
 is 8 bytes, with momentum 12, with Adam 16: four times the weights alone, before a single
@@ -1103,9 +1112,9 @@ velocity_limit = 1 / (1 - 0.95)
 ### END SOLUTION
 
 # %% check="predict.velocity_limit" points=1
-check.prediction("velocity after many gradients of 1, momentum 0.95", velocity_limit, 20.0, rel=0.01,
-                 why="where v = 0.95·v + 1 no longer changes v: a rate that suits plain SGD is far too "
-                     "large with momentum")
+check.prediction("velocity after many gradients of 1, momentum 0.95", velocity_limit, 20.0,
+                 rel=0.01, why="where v = 0.95·v + 1 no longer changes v; so a rate that suits "
+                               "plain SGD is far too large with momentum")
 
 # %% [markdown]
 """
@@ -1134,8 +1143,8 @@ gpt3_terabytes = 175e9 * 4 * 4 / 1e12
 ### END SOLUTION
 
 # %% check="predict.gpt3_terabytes" points=1
-check.prediction("GPT-3's weights, gradients and Adam's state in float32, terabytes", gpt3_terabytes,
-                 2.8, rel=0.02, unit="TB", why="four arrays of the size of the weights, 4 bytes each")
+check.prediction("GPT-3's weights, gradients and Adam's state, terabytes", gpt3_terabytes, 2.8,
+                 rel=0.02, unit="TB", why="four arrays of the size of the weights, 4 bytes each")
 
 # %% [markdown]
 """
@@ -1193,7 +1202,7 @@ sharding; the arithmetic would not change.
 | `nan` | the rate is above 2 / steepness, or 0 / 0 in Adam | lower `lr` tenfold; `eps` in the divisor |
 | `no parameters` | the model found none, or a generator was read before | `list(model.parameters())` before you pass it |
 | `is not a Tensor` | a model or an array was passed | pass `model.parameters()` |
-| `KeyError` | the state was read before it was made | the first step of a parameter starts with an empty dict |
+| `KeyError` | an entry that is not there, or not yet | the first step of a parameter starts with an empty dict |
 | `read-only` | the gradient was changed in place | `grad` is only read: build a new array |
 | `another model` | a snapshot whose shapes differ | the same layers in the same order as when it was saved |
 """

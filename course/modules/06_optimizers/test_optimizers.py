@@ -236,8 +236,10 @@ def test_adam_leaves_weights_where_the_gradient_is_zero():
     np.testing.assert_array_equal(weight.data, [1, 2])
 
 
-@pytest.mark.parametrize(("kind", "options", "arrays"), [(SGD, {}, 0), (SGD, {"momentum": 0.9}, 1),
-                                                         (Adam, {}, 2), (AdamW, {}, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "options", "arrays"),
+    [(SGD, {}, 0), (SGD, {"momentum": 0.9}, 1), (Adam, {}, 2), (AdamW, {}, 2)],
+)
 def test_memory_footprint_counts_the_state(kind, options, arrays):
     weights = [Tensor(np.zeros(shape)) for shape in SHAPES]
     optimizer = kind(weights, lr=0.1, **options)
