@@ -133,7 +133,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(cls=Tito, invoke_without_command=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False,
-              callback=_show_version, help="Show the version and stop.")  # fmt: skip
+              callback=_show_version, help="Show the version and stop.")
 @click.option("--no-input", is_flag=True, help="Never ask: a question that needs a yes fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print where you are as JSON (schema 1).")
 @click.pass_context

@@ -131,11 +131,10 @@ def chosen(module: Module | None, progress: Progress) -> Module:
     return found
 
 
-def consent(question: str, flag: str, given: bool) -> None:
-    """Ask, unless `given`. Trouble (4) when nobody can be asked; Abort when the answer is no."""
+def consent(question: str, command: str, given: bool) -> None:
+    """Ask, unless `given`. Trouble (4) when nobody can be asked: `command` says yes beforehand."""
     if given:
         return
     if not screen.interactive():
-        command = click.get_current_context().command_path
-        raise Trouble(f"{question} Nobody can be asked here", f"{command} … {flag}", CONSENT)
+        raise Trouble(f"{question} Nobody can be asked here", command, CONSENT)
     click.confirm(question, abort=True)

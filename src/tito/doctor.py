@@ -23,7 +23,7 @@ from tito.workspace import Workspace, WorkspaceError
 OK, NOTE, BROKEN = "ok", "note", "broken"
 ROOM = 1 << 30
 VARIABLES = ("TINYTORCH", "TITO_COURSE", "TINYTORCH_DATA", "TINYTORCH_UPTO", "OPENBLAS_CORETYPE",
-             "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # fmt: skip
+             "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def _machine() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     low = memory.available < ROOM
     yield Finding("memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB",
-                  NOTE if low else OK, "close something large: a module needs up to 1 GB" if low else "")  # fmt: skip
+                  NOTE if low else OK, "close something large: a module needs up to 1 GB" if low else "")
     free = shutil.disk_usage(_standing()).free
     yield Finding("disk", f"{free / 1e9:.1f} GB free", BROKEN if free < ROOM / 20 else OK,
-                  "make room on this disk" if free < ROOM / 20 else "")  # fmt: skip
+                  "make room on this disk" if free < ROOM / 20 else "")
 
 
 def _standing() -> Path:
@@ -95,10 +95,11 @@ print(json.dumps({"version": numpy.__version__, "blas": found}))
 
 
 def _child(code: str, timeout: float = 60, **environment: str) -> Any:
-    """What a Python child prints as JSON; a string says why there is none."""
+    """What a Python child prints as JSON; a string says why there is none. "" unsets a variable."""
+    kept = {name: value for name, value in {**os.environ, **environment}.items() if value}
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout,
-                              env={**os.environ, **environment})  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              timeout=timeout, env=kept)
         return json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         return "no answer in time"
@@ -141,7 +142,7 @@ def _origin() -> Finding:
         named = os.environ.get("TINYTORCH")
         first, *rest = str(error).splitlines()
         command = next((r.removeprefix("Next: ") for r in rest if r.startswith("Next: ")), "")
-        return Finding("import", first, BROKEN if named else NOTE, " ".join(command.split()))
+        return Finding("import", first, BROKEN if named else NOTE, re.split(r"  +|, or", command)[0])
     return Finding("import", f"tinytorch is {found} ({found.why})")
 
 
@@ -170,10 +171,10 @@ def _datasets() -> Iterator[Finding]:
     for row in rows:
         if row.state == "incomplete":
             yield Finding("data", f"{row.name} lacks {', '.join(row.missing)}", NOTE,
-                          f"tito data fetch {row.name}")  # fmt: skip
+                          f"tito data fetch {row.name}")
         elif row.state == "absent" and data.DATASETS[row.name].shipped:
             yield Finding("data", f"{row.name}, which the course carries, is missing", BROKEN,
-                          "pip install --force-reinstall tinytorch")  # fmt: skip
+                          "pip install --force-reinstall tinytorch")
 
 
 def _variables() -> Iterator[Finding]:

@@ -157,12 +157,12 @@ def as_dict(report: Report) -> dict[str, Any]:
         "exercises": report.exercises, "points": report.points, "total": report.total,
         "notices": report.notices, "output": report.output, "seconds": round(report.seconds, 3),
         "failure": None,
-    }  # fmt: skip
+    }
     if found:
         step = {key: value for key, value in asdict(found.step).items() if key != "source"}
         explained = {"what": found.what, "rows": found.rows, "diagnosis": found.diagnosis}
         data["failure"] = {"kind": found.kind, "exercise": report.number, **step, **explained,
-                           "sentence": what(report)}  # fmt: skip
+                           "sentence": what(report)}
     return {**data, "next": next_command(report)}
 
 
@@ -177,4 +177,4 @@ def from_dict(data: dict[str, Any]) -> Report:
     return Report(
         course.find_module(data["module"]), data["passed"], data["exercises"], data["points"],
         data["total"], failed, data["notices"], data["output"], data["seconds"],
-    )  # fmt: skip
+    )

@@ -31,7 +31,7 @@ class Standing:
         return {
             "id": m.id, "title": m.title, "tier": m.tier, "state": self.state, "earned": self.earned,
             "points": m.points, "minutes": m.minutes, "summary": m.summary,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def exercises(ws: Workspace, module: Module, progress: Progress) -> list[Exercis
     record = progress.modules.get(module.id)
     fresh = [cell for cell in hints.released(module).cells if cell.role == "exercise"]
     worth = {c.name: int(c.metadata.get("points", 0)) for c in hints.released(module).cells
-             if c.role == "check"}  # fmt: skip
+             if c.role == "check"}
     states = _written(ws.notebook_path(module), record["passed"] if record else {})
     return [
         Exercise(
@@ -117,7 +117,7 @@ def exercises(ws: Workspace, module: Module, progress: Progress) -> list[Exercis
             bool(record and cell.name in record["solutions_shown"]),
         )
         for number, cell in enumerate(fresh, 1)
-    ]  # fmt: skip
+    ]
 
 
 def details(ws: Workspace, module: Module, progress: Progress) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def details(ws: Workspace, module: Module, progress: Progress) -> dict[str, Any]
         "exercises": [row.as_dict() for row in exercises(ws, module, progress)],
         "notebook": str(ws.notebook_path(module)), "exported": str(ws.export_path(module.export)),
         "next": next_for(standing, progress),
-    }  # fmt: skip
+    }
 
 
 def _written(notebook: Path, passed: dict[str, bool]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def home(ws: Workspace, progress: Progress) -> list[str]:
     earned, total = sum(row.earned for row in rows), sum(row.module.points for row in rows)
     cells = max(10, min(40, screen.width() - 40))
     lines.append(f"  {screen.bar(done, len(rows), cells)}  {done}/{len(rows)} modules, "
-                 f"{earned:,}/{total:,} points")  # fmt: skip
+                 f"{earned:,}/{total:,} points")
     now = overview.current(progress)
     return lines + (screen.wrap(f"{now.id}: {now.summary}", "  ", "  ") if now else [])
 
@@ -47,7 +47,7 @@ def modules(rows: list[Standing]) -> list[str]:
         (row.module.id, row.state, f"{row.earned}/{row.module.points}",
          f"{row.module.minutes / 60:.1f} h", row.module.summary)
         for row in rows
-    )  # fmt: skip
+    )
     styles = {"completed": screen.good, "started": screen.bold, "planned": screen.dim}
     return [styles.get(row.state, str)(line) for row, line in zip(rows, lines)]
 
@@ -92,5 +92,5 @@ def completed(ws: Workspace, module: Module, progress: Progress) -> list[str]:
     lines += screen.wrap(f"from tinytorch import {names}", " " * 14, "  import    ")
     for opened in overview.unlocked(module, progress):
         lines += screen.wrap(f"milestone {opened.year}: {opened.summary} "
-                             f"(tito milestone run {opened.year})", " " * 12, "  unlocked  ")  # fmt: skip
+                             f"(tito milestone run {opened.year})", " " * 12, "  unlocked  ")
     return lines

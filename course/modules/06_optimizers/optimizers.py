@@ -139,16 +139,15 @@ All optimizers keep a list of parameters, a learning rate that may be changed wh
 (module 07 does), and a **state**: what they remember about each parameter. Only the rule of the
 step differs. So that goes into subclasses, and everything else is written once, here.
 
-The constructor is the place to catch four mistakes, each of which would otherwise train nothing
-without a word:
+The constructor is the place to catch what would otherwise go wrong without a word:
 
 - a generator, which is empty after it has been read once: keep a list, `self.params`;
 - one bare tensor. It can be iterated over, but that gives new tensors, one per row, whose `grad` is
   `None` for ever: `TypeError`;
 - something that is not a `Tensor`, such as a layer (`model` instead of `model.parameters()`):
   `TypeError` that names its type;
-- no parameters at all: `ValueError`; and a negative rate, which climbs: `ValueError`. A rate of 0
-  is fine, a warm-up starts there.
+- no parameters at all, which trains nothing, and a negative rate, which climbs: `ValueError`. A
+  rate of 0 is fine, a warm-up starts there.
 """
 
 # %% exercise="Optimizer"
@@ -167,7 +166,7 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         self.lr = lr
-        self.state = {}  # position in params -> what update() remembers about that parameter
+        self.state: dict[int, dict] = {}  # position in params -> what update() remembers of it
         ### BEGIN SOLUTION
         if isinstance(params, Tensor):
             raise TypeError("params must be a list of Tensors, not one Tensor. Write [tensor].")
@@ -320,9 +319,9 @@ def update(self, weights: np.ndarray, grad: np.ndarray, state: dict) -> None:
 """
 ### Weight decay: a pull towards zero
 
-Large weights are often a sign of memorising. So add a small price for size to the loss: `(decay/2)
-· w²` for each weight. Its gradient is `decay · w`, and that is all there is to code: the gradient
-grows by `decay · w`, and each step pulls the weight a little towards 0.
+Large weights are often a sign of memorising. So add a small price for size to the loss,
+`decay/2·w²` for each weight. Its gradient is `decay·w`, and that is all there is to code: the
+gradient grows by `decay·w`, and each step pulls the weight a little towards 0.
 
 For weights `[10, -10]`, gradient `[1, 1]` and decay 0.1: `[1 + 1, 1 - 1] = [2, 0]`. Return a new
 array and leave `grad` as it is, or a second call would add the pull twice. With `weight_decay` 0
@@ -620,8 +619,7 @@ _adam, _state = Adam([Tensor([0.0, 0.0])]), {}
 
 
 def _memory(name):
-    
-    return np.array(_state.get(name, "not in state"))
+    return np.array(_state[name]) if name in _state else "not in state"
 
 
 _g = np.array([2.0, -2.0], dtype=np.float32)
@@ -649,9 +647,9 @@ t = 1    m / (1 - 0.9)  = 0.2  / 0.1  = 2         v / (1 - 0.999)  = 0.004    / 
 t = 2    m / (1 - 0.9²) = 0.28 / 0.19 = 1.4737    v / (1 - 0.999²) = 0.004996 / 0.001999 = 2.4992
 ```
 
-Then the step: `lr · m / (√v + eps)`, with the corrected `m` and `v`. At t = 1 that is `lr · 2 / √4
-= lr`, and with a first gradient of 2,000,000 it would be `lr` as well. A rate of Adam is therefore
-a length: a weight rarely moves much further than `lr` in one step, however steep it is.
+Then the step: `lr · m / (√v + eps)`, with the corrected `m` and `v`. At t = 1 that is lr times 2 /
+√4, which is lr, and with a first gradient of 2,000,000 it would be lr as well. A rate of Adam is
+therefore a length: a weight rarely moves much further than `lr` in one step, however steep it is.
 
 `eps` stands outside the root. It matters only where gradients are nearly 0, and keeps 0 / 0 away.
 
@@ -727,7 +725,7 @@ def update(self, weights: np.ndarray, grad: np.ndarray, state: dict) -> None:
 Take two weights of 1.0, decay 0.1, gradients that jump by ±100 for the first and ±0.1 for the
 second. The pull on both is 0.1. Adam divides everything by the usual size of the gradient: the
 first weight's pull becomes 0.1 / 100, next to nothing, and the second's 0.1 / 0.1, the full step.
-The weights that move most are held least. That is the opposite of what decay is for.
+The steeper a weight's slope, the less it is held, and nobody asked for that.
 
 AdamW **decouples** the two. First shrink the weights by the factor `1 - lr · weight_decay`, all
 alike; then take the adaptive step with the bare gradient. With lr 0.1 and decay 0.1, 1.0 becomes
@@ -740,6 +738,12 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: every weight shrinks by the factor 1 - lr * weight_decay.
 
     Source: Loshchilov & Hutter 2019, algorithm 2; torch.optim.AdamW.
+
+    >>> w = Tensor([1.0])
+    >>> w.grad = np.array([0.0])
+    >>> AdamW([w], lr=0.5, weight_decay=0.5).step()
+    >>> w
+    Tensor([0.75])
     """
 
     def __init__(
@@ -894,6 +898,11 @@ def load_state_dict(self, saved: dict) -> None:
 
     Raises ValueError, and changes nothing, for a position that does not exist or an array whose
     shape is not its parameter's, naming both shapes.
+
+    >>> adam = Adam([Tensor([1.0])])
+    >>> adam.load_state_dict({"lr": 0.5, "state": {}})
+    >>> adam.lr
+    0.5
     """
     ### BEGIN SOLUTION
     for index, state in saved["state"].items():
@@ -1148,9 +1157,6 @@ check.prediction("GPT-3's weights, gradients and Adam's state, terabytes", gpt3_
 
 # %% [markdown]
 """
-That is 2.8 TB, or 2.55 TiB, and activations come on top. No single accelerator holds it, which is
-why large models are trained with this state cut into pieces and spread over many machines.
-
 **5.** One layer's gradients are usually around 100, another's around 0.01, and both have the same
 weights. Which layer is held back less by weight decay?
 
@@ -1188,11 +1194,12 @@ are usually not decayed). And they make fewer passes over memory: `foreach` hand
 in one call, `fused` does the whole update in one pass. In JAX's Optax an optimizer is a pair of
 pure functions: nothing is changed in place, and the state is passed in and out.
 
-At scale the state is the problem you measured. ZeRO and FSDP cut it into pieces over the machines,
-8-bit optimizers quantize it (module 15 shows how), Adafactor and Lion remember less. Training in
-half precision does not save it: weights and gradients take 2 bytes each, but a float32 copy of the
-weights and Adam's two averages stay, 16 bytes per parameter once more. We do not build groups or
-sharding; the arithmetic would not change.
+At scale the state is the problem you measured. GPT-3's four arrays are 2.8 TB (2.55 TiB),
+activations not counted, and no single accelerator holds that. ZeRO and FSDP cut them into pieces
+over the machines, 8-bit optimizers quantize it (module 15 shows how), Adafactor and Lion remember
+less. Training in half precision does not save it: weights and gradients take 2 bytes each, but a
+float32 copy of the weights and Adam's two averages stay, 16 bytes per parameter once more. We do
+not build groups or sharding; the arithmetic would not change.
 
 ## When it fails
 

@@ -221,8 +221,12 @@ check.close("all shuffled rows, sorted", np.sort(_rows), np.arange(20),
             why="an epoch shows every row exactly once")
 check.true("the shuffled order differs from 0, 1, 2, …", not np.array_equal(_rows, np.arange(20)),
            why="one permutation in 20! is the identity; this seed does not draw it", got=_rows[:5])
+check.true("the first batch of 8 has rows from beyond the first 8", _rows[:8].max() >= 8,
+           why="shuffling only inside the batches would keep the same rows together for ever",
+           got=np.sort(_rows[:8]))
 _again = [_p[0].data for _p in batches(_x, _y, 8, shuffle=True, generator=_rng)]
-check.true("the next epoch comes in another order", not np.array_equal(np.concatenate(_again).ravel(), _rows),
+check.true("the next epoch comes in another order",
+           not np.array_equal(np.concatenate(_again).ravel(), _rows),
            why="the generator moves on; a fixed seed inside batches would repeat one order for ever")
 manual_seed(5)
 _one = [_p[1].tolist() for _p in batches(_x, _y, 8, shuffle=True)]
@@ -341,11 +345,11 @@ def _with_grads():
 
 
 _w, _unused, _b = _params = _with_grads()
-check.close("clip_grad_norm_ of [3, 4] and [12] returns", clip_grad_norm_(iter(_params), 6.5), 13.0,
+check.close("clip_grad_norm_ of [3, 4] and [12] returns", clip_grad_norm_(iter(_params), 2.6), 13.0,
             why="sqrt(9 + 16 + 144) = 13, the length before clipping, over all parameters together")
-check.close("the first gradient at max_norm 6.5", _w.grad, [[1.5, 2.0]],
-            why="13 is twice 6.5, so every entry is halved")
-check.close("the second gradient at max_norm 6.5", _b.grad, [6.0],
+check.close("the first gradient at max_norm 2.6", _w.grad, [[0.6, 0.8]],
+            why="13 is five times 2.6, so every entry is divided by 5")
+check.close("the second gradient at max_norm 2.6", _b.grad, [2.4],
             why="the same factor: only so does the direction stay")
 check.true("a parameter without gradient keeps None", _unused.grad is None,
            why="it took no part in this step", got=_unused.grad)
@@ -511,7 +515,12 @@ check.close("the same step again from w = 0", _model.weight.data, [[28 / 15]],
 _model = _watched()
 accumulated_step(_model, MSELoss(), SGD(_model.parameters(), lr=0.1), _parts, clip_norm=1.0)
 check.close("w after a step with clip_norm=1", _model.weight.data, [[0.1]],
-            why="-18.667 is clipped to -1 once, when all parts are in: not each part by itself")
+            why="-18.667 is clipped to -1 before the step")
+_model = _watched()
+_parts = [(Tensor([[1.0]]), Tensor([[-6.0]])), (Tensor([[1.0]]), Tensor([[2.0]]))]
+accumulated_step(_model, MSELoss(), SGD(_model.parameters(), lr=0.1), _parts, clip_norm=5.0)
+check.close("w after parts with gradients 6 and -2, clip_norm=5", _model.weight.data, [[-0.4]],
+            why="together 4, short enough. Clip once, when all parts are in: 6 alone would become 5")
 
 # %% [markdown]
 """
@@ -689,6 +698,8 @@ check.equal("patience 2: nothing yet", _stop([]), False, why="before the first e
 check.equal("patience 2: [0.5, nan, nan]", _stop([0.5, math.nan, math.nan]), True,
             why="nan beats nothing: a run that has exploded must stop")
 _stop = EarlyStopping(patience=2, min_delta=0.1).should_stop
+check.equal("min_delta 0.1: [1, 1.05, 1.08]", _stop([1.0, 1.05, 1.08]), True,
+            why="worse is no improvement, however little worse")
 check.equal("min_delta 0.1: [1, 0.95, 0.93]", _stop([1.0, 0.95, 0.93]), True,
             why="neither beats 1.0 by more than 0.1")
 check.equal("min_delta 0.1: [1, 0.95, 0.88]", _stop([1.0, 0.95, 0.88]), False,
@@ -737,7 +748,7 @@ def evaluate(
     model.train(was_training)
     ### END SOLUTION
     if rows == 0:
-        raise ValueError("evaluate: there are no batches. A generator can be read only once.")
+        raise ValueError("evaluate: there are no batches. A generator is read only once.")
     return {name: total / rows for name, total in totals.items()}
 
 # %% check="evaluate" points=6
@@ -859,8 +870,8 @@ moons = two_moons(24, seed=3)
 
 # %% [markdown]
 """
-The cell above makes two small runs for the checks below: `line_run` fits y = 2x with one weight, and
-`moons_run` has one of everything that carries state.
+The cell above makes two small runs for the checks below: `line_run` fits `y = 2 * x` with one weight,
+and `moons_run` has one of everything that carries state.
 
 One epoch: the model into train mode, a shuffled pass over the data, an update per group, the schedule
 one step on after each update. The result is the mean training loss over rows. Your `accumulated_step`
@@ -888,7 +899,7 @@ def train_epoch(self, data: Data) -> float:
         rows += count
     ### END SOLUTION
     if rows == 0:
-        raise ValueError("train: there are no batches. A generator can be read only once.")
+        raise ValueError("train_epoch: there are no batches. A generator is read only once.")
     return total / rows
 
 # %% check="Trainer.train_epoch" points=7
@@ -963,10 +974,11 @@ def fit(
     Raises ValueError for early stopping without validation.
     """
     if early_stopping is not None and validation is None:
-        raise ValueError("fit: early stopping looks at the validation loss. Pass validation=(x, y).")
+        raise ValueError("fit: early stopping looks at the validation loss. Pass validation.")
     ### BEGIN SOLUTION
     for _ in range(epochs):
-        if early_stopping is not None and early_stopping.should_stop(self.history.get("val_loss", [])):
+        losses = self.history.get("val_loss", [])
+        if early_stopping is not None and early_stopping.should_stop(losses):
             break
         scores = {"loss": self.train_epoch(data)}
         if validation is not None:
@@ -983,7 +995,13 @@ def fit(
 # %% check="Trainer.fit" points=6
 _run = line_run(w=0.0, lr=0.01, metric=None)
 _log = []
-_history = _run.fit(line, 2, validation=line, on_epoch=lambda t: _log.append((t.epoch, len(t.history["loss"]))))
+
+
+def _note(trainer):
+    _log.append((trainer.epoch, len(trainer.history.get("loss", []))))
+
+
+_history = _run.fit(line, 2, validation=line, on_epoch=_note)
 check.equal("the names in the history", sorted(_history), ["loss", "val_loss"],
             why="the training loss, and what evaluate returned with val_ before its name")
 check.equal("losses after 2 epochs", [len(_history[_k]) for _k in sorted(_history)], [2, 2],
@@ -1267,7 +1285,7 @@ def state_dict(self) -> dict:
 _run = moons_run(0)
 _run.fit(moons, 1)
 _state = _run.state_dict()
-_before = repr(_state)
+_weights, _moments = repr(_state["model"]), repr(_state["optimizer"])
 check.equal("the names in the state", sorted(_state),
             ["epoch", "history", "model", "optimizer", "random", "scheduler", "setup", "shuffle"],
             why="each row of the table in Foundations, and the setup")
@@ -1279,8 +1297,12 @@ check.equal("random", repr(_state["random"]), repr(default_generator.bit_generat
             why="dropout draws its masks from the framework's generator")
 check.equal("the optimizer's moments", repr(_state["optimizer"]), repr(_run.optimizer.state_dict()))
 _run.fit(moons, 1)
-check.true("the snapshot after another epoch is unchanged", repr(_state) == _before,
-           why="a state that shares lists or arrays with the run changes under your hands: copy them")
+check.equal("losses in the snapshot after another epoch", len(_state["history"]["loss"]), 1,
+            why="the run's own list has 2 by now: a snapshot must have lists of its own")
+check.true("weights in the snapshot after another epoch", repr(_state["model"]) == _weights,
+           why="the run's own arrays have changed in place")
+check.true("moments in the snapshot after another epoch", repr(_state["optimizer"]) == _moments,
+           why="Adam's arrays have changed in place")
 check.true("without a scheduler the state has None for it",
            moons_run(0, scheduler=False).state_dict()["scheduler"] is None)
 

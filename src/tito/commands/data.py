@@ -59,14 +59,14 @@ def list_(as_json: bool) -> None:
         (row.name, row.state, screen.size(row.size),
          origin.shorten(row.folder) if row.folder else "", row.title)
         for row in rows
-    ))  # fmt: skip
+    ))
     wanted = next((row.name for row in rows if row.state in ("absent", "incomplete")), None)
     screen.next_step(f"tito data fetch {wanted} --dry-run" if wanted else "tito data verify")
 
 
 def _as_dict(row: Status) -> dict[str, Any]:
     return {"name": row.name, "title": row.title, "state": row.state, "bytes": row.size,
-            "folder": str(row.folder) if row.folder else None, "missing": list(row.missing)}  # fmt: skip
+            "folder": str(row.folder) if row.folder else None, "missing": list(row.missing)}
 
 
 @group.command()
@@ -94,7 +94,7 @@ def fetch(name: str, dry_run: bool, mirror: tuple[str, ...], as_json: bool) -> N
     if as_json:
         return screen.say_json({"dataset": name, "dry_run": dry_run, "files": [
             {"urls": list(item.urls), "path": str(item.path), "bytes": item.size} for item in plan
-        ]})  # fmt: skip
+        ]})
     done = "would be fetched" if dry_run else "fetched"
     screen.say(f"{name}: {len(plan)} files {done}" if plan else f"{name} is here and whole")
     screen.next_step(f"tito data fetch {name}" if dry_run and plan else f"tito data path {name}")

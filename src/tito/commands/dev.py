@@ -5,45 +5,111 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tito import screen
+from tito.console import Group, ModuleName
 
-@click.group()
+if TYPE_CHECKING:
+    from tito.course import Module
+    from tito.proofs import Verdict
+
+
+@click.group(cls=Group)
 def group() -> None:
-    """For authors: prove that the checks check, build what is shipped."""
+    """For authors: prove the checks, build what ships."""
 
 
 @group.command()
-@click.argument("names", nargs=-1, metavar="[MODULE]...")
-def check(names: tuple[str, ...]) -> None:
-    """Run all proofs for the modules named, or for all that are written."""
+@click.argument("modules", nargs=-1, type=ModuleName(), metavar="[MODULE]...")
+def check(modules: tuple[Module, ...]) -> None:
+    """Run all proofs for the modules named, or for all that are written.
+
+    \b
+    Examples:
+      tito dev check
+      tito dev check 01 02
+    """
     from tito import course, proofs
 
-    chosen = [course.find_module(name) for name in names] or [m for m in course.modules() if m.exists]
+    chosen = list(modules) or [m for m in course.modules() if m.exists]
     caught = total = problems = 0
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tito-dev-") as folder:
-        run = proofs.prove(Path(folder, "workspace"), chosen, lambda name: click.echo(name, err=True))
+        run = proofs.prove(Path(folder, "workspace"), chosen, lambda name: screen.say(name, err=True))
         for verdict in run:
             _show(verdict)
             caught, total = caught + verdict.caught, total + verdict.knockouts
             problems += len(verdict.problems)
     share = caught / total if total else 0.0
-    click.echo(f"knockouts caught {caught}/{total} ({share:.1%}), {problems} problems, "
+    screen.say(f"knockouts caught {caught}/{total} ({share:.1%}), {problems} problems, "
                f"{time.perf_counter() - began:.1f} s")
     if problems or share < 0.95:
-        click.echo("Next: mend the first problem above, then tito dev check " + " ".join(names))
+        names = " ".join(f"{module.number:02d}" for module in modules)
+        screen.next_step(f"mend the first problem above, then tito dev check {names}".rstrip())
         sys.exit(1)
+    screen.next_step("tito dev build --to build")
 
 
-def _show(verdict: object) -> None:
-    from tito.proofs import Verdict
-
-    assert isinstance(verdict, Verdict)
-    click.echo(verdict.module.id)
+def _show(verdict: Verdict) -> None:
+    screen.say(screen.bold(verdict.module.id))
     for proof in verdict.proofs:
-        click.echo(f"  {'ok ' if not proof.problems else 'NO '} {proof.name:<20} {proof.count}")
+        state = screen.bad("NO ") if proof.problems else screen.good("ok ")
+        screen.say(f"  {state} {proof.name:<20} {proof.count}")
         for problem in proof.problems:
-            click.echo(f"        {problem}")
+            screen.say_lines(screen.wrap(problem, " " * 10, " " * 8))
+
+
+@group.command()
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), required=True,
+              help="The folder to write into; made if it is not there.")
+@click.option("--notebooks", is_flag=True, help="The learners' notebooks, in notebooks/.")
+@click.option("--package", is_flag=True, help="The reference package, in package/.")
+@click.option("--docs", is_flag=True, help="The manual of the command line, in cli/.")
+def build(folder: Path, notebooks: bool, package: bool, docs: bool) -> None:
+    """Write what the course ships to others; with no option, all of it.
+
+    The same course gives the same bytes.
+
+    \b
+    Examples:
+      tito dev build --to build
+      tito dev build --docs --to docs
+    """
+    from tito import pages, ship
+
+    parts: dict[str, tuple[bool, Callable[[Path], list[Path]]]] = {
+        "notebooks": (notebooks, ship.notebooks),
+        "package": (package, ship.package),
+        "cli": (docs, pages.write),
+    }
+    everything = not (notebooks or package or docs)
+    for name, (wanted, write) in parts.items():
+        if wanted or everything:
+            screen.say(f"{folder / name}: {len(write(folder / name))} files")
+    screen.next_step("tito dev check")
+
+
+@group.command()
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Keep the workspace here.")
+@click.option("--last", default=20, show_default=True, help="Last module to solve.")
+@click.option("--data", type=click.Choice(["tinydigits", "mnist"]), default="tinydigits",
+              show_default=True, help="What the 1986 milestone trains on.")
+@click.option("--milestones/--no-milestones", default=True, help="Run the milestones as well.")
+def journey(folder: Path | None, last: int, data: str, milestones: bool) -> None:
+    """Solve the whole course in a fresh workspace, through the real commands."""
+    from tito import journey as steps
+
+    with tempfile.TemporaryDirectory(prefix="tito-journey-") as temporary:
+        began = time.perf_counter()
+        try:
+            for leg in steps.walk(folder or Path(temporary, "my-torch"), last, milestones, data):
+                click.echo(f"{leg.name:<20} {leg.what:<28} {leg.seconds:6.1f} s")
+        except steps.JourneyError as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+        click.echo(f"the journey took {time.perf_counter() - began:.0f} s")

@@ -46,7 +46,7 @@ def group(exercise: str | None, seen: bool, as_json: bool) -> None:
     command = f"tito hint {reference}" if rung < len(ladder) else f"tito module solution {reference}"
     if as_json:
         return screen.say_json({"module": module.id, "exercise": name, "rung": rung,
-                                "rungs": len(ladder), "hints": texts, "next": command})  # fmt: skip
+                                "rungs": len(ladder), "hints": texts, "next": command})
     screen.say(screen.bold(f"{reference}  {name}") + f"  hint {rung} of {len(ladder)}")
     for text in texts:
         screen.say_lines(screen.wrap(text, "  ", "  "))
@@ -67,8 +67,8 @@ def _wanted(ws: Workspace, progress: Progress, asked: str | None) -> tuple[Modul
     report = lesson.test(ws, module)
     if report.failure is None:
         raise Trouble(f"{module.id} passes: there is nothing to hint at",
-                      explain.next_command(report))  # fmt: skip
+                      explain.next_command(report))
     if not report.number:
         raise Trouble(f"{explain.heading(report)}: {explain.what(report)}",
-                      f"tito module test {module.number:02d}")  # fmt: skip
+                      f"tito module test {module.number:02d}")
     return module, report.failure.step.name

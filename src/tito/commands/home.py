@@ -23,7 +23,7 @@ def show(as_json: bool) -> None:
             "completed": sum(row.state == "completed" for row in rows),
             "modules": [row.as_dict() for row in rows],
             "next": overview.next_command(progress),
-        })  # fmt: skip
+        })
     screen.say_lines(views.home(ws, progress))
     screen.next_step(overview.next_command(progress))
 

@@ -9,7 +9,7 @@ import click
 from tito import screen
 from tito.console import (
     FAILED, Group, Trouble, chosen, consent, here, json_option, module_argument,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -165,7 +165,8 @@ def reset(module: Module | None, exercise: str | None, undo: bool, yes: bool) ->
         screen.say(f"{path} is again as in {ws.relative(copy)}")
         return screen.next_step(f"tito module test {number}")
     name = lesson.exercise_name(module, exercise) if exercise else None
-    consent(f"Reset {name or path} to how it was given?", "--yes", yes)
+    which = f"{number} --exercise {exercise}" if exercise else number
+    consent(f"Reset {name or path} to how it was given?", f"tito module reset {which} --yes", yes)
     lesson.reset(ws, module, name)
     screen.say(f"{name or path} is as it was given.")
     screen.next_step(f"tito module test {number}   (or tito module reset {number} --undo)")
@@ -189,11 +190,11 @@ def solution(name: str, insist: bool, as_json: bool) -> None:
     module, exercise = overview.find_exercise(ws, progress, name)
     if exercise is None:
         raise Trouble(f"{module.id} is a module: name one of its exercises",
-                      f"tito module status {module.number:02d}")  # fmt: skip
+                      f"tito module status {module.number:02d}")
     text, passes = lesson.solution(ws, module, exercise, insist)
     if as_json:
         return screen.say_json({"module": module.id, "exercise": exercise, "passes": passes,
-                                "solution": text})  # fmt: skip
+                                "solution": text})
     if not passes:
         screen.say(screen.warm("Yours does not pass yet; that you looked is recorded."), err=True)
     screen.say(screen.dim(f"# {exercise}: one way to write it"))
@@ -212,5 +213,5 @@ def path(module: Module | None, exported: bool, as_json: bool) -> None:
     notebook, file = ws.notebook_path(module), ws.export_path(module.export)
     if as_json:
         return screen.say_json({"module": module.id, "notebook": str(notebook),
-                                "exported": str(file)})  # fmt: skip
+                                "exported": str(file)})
     screen.say(str(file if exported else notebook))

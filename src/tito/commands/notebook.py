@@ -1,0 +1,140 @@
+"""`tito notebook`: open notebooks, or convert them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tito import screen
+from tito.console import ENVIRONMENT, Group, Trouble, chosen, here, json_option, module_argument
+
+if TYPE_CHECKING:
+    from tito.course import Module
+    from tito.workspace import Workspace
+
+PACKAGES = {"jupyter": ("jupyterlab", "jupyter"), "marimo": ("marimo", "explore")}
+COLAB = """\
+1. open https://colab.research.google.com and choose File, Upload notebook: {path}
+2. put this in a cell at the top and run it:
+     !pip install tinytorch && tito init my-torch
+     %cd my-torch
+3. upload the folder {package} to my-torch/tinytorch: your framework so far
+4. when you are done: File, Download .ipynb, back to {path}"""
+
+
+@click.group(cls=Group)
+def group() -> None:
+    """Open notebooks, or convert them.
+
+    A notebook is a Jupyter file (.ipynb) or plain Python with `# %%` cells (.py), as you like:
+    checks and progress are the same.
+    """
+
+
+@group.command("open")
+@module_argument()
+@click.option("--with", "tool", type=click.Choice(["jupyter", "marimo", "colab", "editor"]),
+              help="Default: jupyter for .ipynb, your $EDITOR for .py.")
+@click.option("--print", "only_print", is_flag=True, help="Print the command; start nothing.")
+def open_(module: Module | None, tool: str | None, only_print: bool) -> None:
+    """Open a module's notebook.
+
+    marimo opens a copy in .tinytorch/explore, to play with: it is not checked. Without a terminal
+    the command is printed instead of started.
+
+    \b
+    Examples:
+      tito notebook open 01
+      tito notebook open 01 --with editor
+    """
+    from tito import overview
+
+    ws, progress = here()
+    module = chosen(module, progress)
+    path = overview.require_notebook(ws, module)
+    tool = tool or ("editor" if path.suffix == ".py" else "jupyter")
+    following = f"tito watch {module.number:02d}"
+    if tool == "colab":
+        screen.say(COLAB.format(path=ws.relative(path), package=ws.relative(ws.package_dir)))
+        return screen.next_step(following)
+    command = _command(ws, path, tool)
+    if only_print or not screen.interactive():
+        return screen.say(shlex.join(command))
+    screen.next_step(f"{following}   (in a second terminal)", err=True)
+    _start(command)
+
+
+def _command(ws: Workspace, path: Path, tool: str) -> list[str]:
+    if tool == "editor":
+        named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        if not named:
+            raise Trouble("no editor is set in $VISUAL or $EDITOR",
+                          f"open {path} in the editor you like", ENVIRONMENT)
+        return [*shlex.split(named), str(path)]
+    package, extra = PACKAGES[tool]
+    if find_spec(package) is None:
+        install = f"{Path(sys.executable)} -m pip install 'tinytorch[{extra}]'"
+        raise Trouble(f"{package} is not installed in this environment",
+                      f"{install}   (or open {path} in any editor)", ENVIRONMENT)
+    if tool == "jupyter":
+        return [sys.executable, "-m", "jupyter", "lab", str(path)]
+    from tito import convert
+
+    return [sys.executable, "-m", "marimo", "edit", "--convert", str(convert.scratch(ws, path))]
+
+
+def _start(command: list[str]) -> None:
+    import subprocess
+
+    try:
+        code = subprocess.run(command).returncode
+    except FileNotFoundError:
+        raise Trouble(f"there is no program {command[0]}", "set EDITOR", ENVIRONMENT) from None
+    if code:
+        raise Trouble(f"{shlex.join(command)} ended with code {code}", "tito system doctor",
+                      ENVIRONMENT)
+
+
+@group.command()
+@module_argument()
+@click.option("--all", "every", is_flag=True, help="Every notebook, and those still to come.")
+@click.option("--to", "form", type=click.Choice(["ipynb", "py"]), required=True)
+@json_option
+def convert(module: Module | None, every: bool, form: str, as_json: bool) -> None:
+    """Rewrite notebooks in the other format.
+
+    Code, prose and progress stay; what cells printed is not kept in .py. The old file is kept in
+    .tinytorch/snapshots.
+
+    \b
+    Examples:
+      tito notebook convert 03 --to py
+      tito notebook convert --all --to ipynb
+    """
+    from tito import convert as conversion
+    from tito import course, overview
+
+    ws, progress = here()
+    if every and module:
+        raise Trouble("--all is every module: name none", f"tito notebook convert --all --to {form}")
+    if every:
+        found = [path for m in course.modules() for path in conversion.notebooks(ws, m)]
+    else:
+        overview.require_notebook(ws, chosen(module, progress))
+        found = conversion.notebooks(ws, chosen(module, progress))
+    changed = conversion.convert(ws, found, form)
+    if every:
+        ws = conversion.set_format(ws, form)
+    if as_json:
+        return screen.say_json({"format": ws.format, "converted": [str(path) for path in changed]})
+    for path in changed:
+        screen.say(f"{ws.relative(path)}")
+    if not changed:
+        screen.say(f"nothing to convert: it is all .{form}")
+    screen.next_step(overview.next_command(progress))

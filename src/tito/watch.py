@@ -1,0 +1,361 @@
+"""Check a module every time its notebook is saved, with one-key commands, until `q`.
+
+The check runs in a process of its own, so that keys and saves are noticed while it lasts: a save
+during a check stops it and begins the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from tito import explain, hints, lesson, overview, screen, views
+from tito.course import Module
+from tito.lesson import Report
+from tito.progress import Progress
+from tito.source import SourceError
+from tito.workspace import Workspace, WorkspaceError
+
+TICK = 0.1
+KEYS = (("n", "next"), ("h", "hint"), ("l", "list"), ("r", "run"), ("q", "quit"))
+FOOT = 3
+
+
+# The terminal ------------------------------------------------------------------------------------
+
+
+class Keyboard:
+    """Keys one at a time, without Enter and without echo; the terminal is as before afterwards."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+        self.woken = False
+
+    def __enter__(self) -> Keyboard:
+        if sys.platform != "win32":
+            import termios
+
+            self.saved = termios.tcgetattr(sys.stdin.fileno())
+            self.old_handler = signal.signal(signal.SIGCONT, self._wake)
+            self._hush()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if sys.platform != "win32":
+            import termios
+
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self.saved)
+            signal.signal(signal.SIGCONT, self.old_handler)
+
+    def _hush(self) -> None:
+        if sys.platform != "win32":
+            import tty
+
+            tty.setcbreak(sys.stdin.fileno())
+
+    def _wake(self, *_: object) -> None:
+        """After Ctrl-Z and `fg` the shell has changed the terminal."""
+        self._hush()
+        self.woken = True
+
+    def key(self, wait: float) -> str:
+        """The next key, or "" when none is pressed in time. Raises EOFError: no terminal any more."""
+        if not self.waiting:
+            self.waiting = self._read(wait)
+        return self.waiting.pop(0) if self.waiting else ""
+
+    def _read(self, wait: float) -> list[str]:
+        if sys.platform == "win32":
+            import msvcrt
+
+            time.sleep(wait)
+            return [msvcrt.getwch()] if msvcrt.kbhit() else []
+        import select
+
+        if not select.select([sys.stdin], [], [], wait)[0]:
+            return []
+        pressed = os.read(sys.stdin.fileno(), 64)
+        if not pressed:
+            raise EOFError
+        return [] if pressed.startswith(b"\x1b") else list(pressed.decode("utf-8", "ignore"))
+
+
+class Canvas:
+    """The terminal as one page that is drawn over; below each other where it cannot be."""
+
+    def __init__(self) -> None:
+        self.blank = False
+
+    def draw(self, body: list[str], foot: list[str]) -> None:
+        if screen.dumb():
+            return screen.say_lines([*body, *foot, ""])
+        room = shutil.get_terminal_size().lines - len(foot) - 1
+        if len(body) > room:
+            body = [*body[: max(room - 1, 1)], screen.dim("…")]
+        page = "".join(f"{line}\x1b[K\n" for line in (*body, "", *foot[:-1])) + foot[-1] + "\x1b[K"
+        lead = "\x1b[H" if self.blank else "\x1b[2J\x1b[H"
+        self.blank = True
+        _write(f"{lead}{page}\x1b[J")
+
+    def close(self) -> None:
+        if not screen.dumb():
+            _write("\n")
+
+
+def _write(text: str) -> None:
+    """Cursor movements survive NO_COLOR, which is about colours alone."""
+    import click
+
+    bare = text if screen.colours(sys.stdout) else _without_colours(text)
+    click.echo(screen.plain(bare, sys.stdout), nl=False, color=True)
+    sys.stdout.flush()
+
+
+def _without_colours(text: str) -> str:
+    import re
+
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+# The check ---------------------------------------------------------------------------------------
+
+
+class Check:
+    """`tito module test MODULE --json`, running."""
+
+    def __init__(self, ws: Workspace, module: Module) -> None:
+        self.began = time.monotonic()
+        self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        command = [sys.executable, "-P", "-m", "tito", "module", "test", module.id, "--json"]
+        own = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+        self.process = subprocess.Popen(
+            command, cwd=ws.root, env={**os.environ, "TINYTORCH": str(ws.root)},
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
+            start_new_session=sys.platform != "win32", creationflags=own,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def result(self) -> Report | str:
+        """The report, or what the command complained about."""
+        code, told, complaint = self.process.returncode, _text(self.out), _text(self.err)
+        if code in (0, 1) and told:
+            return explain.from_dict(json.loads(told))
+        return complaint.strip() or f"the check ended with code {code}\nNext: tito system doctor"
+
+    def stop(self) -> None:
+        """End it and whatever it started."""
+        if not self.done:
+            windows = sys.platform == "win32"
+            self.process.send_signal(signal.CTRL_BREAK_EVENT if windows else signal.SIGINT)
+            try:
+                self.process.wait(2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.out.close()
+        self.err.close()
+
+
+def _text(file: object) -> str:
+    file.seek(0)  # type: ignore[attr-defined]
+    return str(file.read().decode("utf-8", "replace"))  # type: ignore[attr-defined]
+
+
+Stamp = tuple[int, int] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when the file is saved; None while it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+# The loop ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """One sitting at a module's notebook: what is shown and what runs."""
+
+    ws: Workspace
+    module: Module
+    check: Check | None = None
+    result: Report | str | None = None
+    seen: Stamp = None
+    wanted: Stamp = None
+    checked: str = ""
+    message: list[str] = field(default_factory=list)
+    hint: tuple[str, list[str]] = ("", [])
+    listing: bool = False
+    drawn: object = None
+
+    def run(self) -> None:
+        """Until `q`, Ctrl-C or the end of the terminal."""
+        canvas = Canvas()
+        try:
+            with Keyboard() as keyboard:
+                self.start()
+                while self.step(keyboard, canvas):
+                    pass
+        except EOFError:
+            pass
+        finally:
+            self.stop()
+            canvas.close()
+
+    def step(self, keyboard: Keyboard, canvas: Canvas) -> bool:
+        """Look at the file, the check and the keyboard once; False at the end."""
+        self.look()
+        key = keyboard.key(TICK)
+        if key == "q":
+            return False
+        actions = {"n": self.next, "h": self.take_hint, "l": self.toggle, "r": self.start}
+        if key in actions:
+            actions[key]()
+        page = (self.body(), self.foot(), shutil.get_terminal_size(), keyboard.woken)
+        if page != self.drawn:
+            canvas.blank = canvas.blank and not keyboard.woken
+            canvas.draw(page[0], page[1])
+            keyboard.woken, self.drawn = False, (*page[:3], False)
+        return True
+
+    def look(self) -> None:
+        """Begin a check once a save has settled; take in the result of one that ended."""
+        before, self.seen = self.seen, stamp(self.path)
+        if self.seen != self.wanted and self.seen == before and self.seen is not None:
+            self.start()
+        if self.check and self.check.done:
+            self.result = self.check.result()
+            self.checked = f"{time.strftime('%H:%M:%S')} in {self.check.seconds:.1f} s"
+            self.stop()
+
+    @property
+    def path(self) -> Path:
+        return self.ws.notebook_path(self.module)
+
+    def start(self) -> None:
+        """Check now, instead of what is being checked."""
+        self.stop()
+        self.seen = self.wanted = stamp(self.path)
+        self.check = Check(self.ws, self.module)
+
+    def stop(self) -> None:
+        if self.check:
+            self.check.stop()
+        self.check = None
+
+    # Keys ---------------------------------------------------------------------------------------
+
+    def toggle(self) -> None:
+        self.listing = not self.listing
+
+    def take_hint(self) -> None:
+        """The next rung for the exercise that fails."""
+        found = self.result
+        if not isinstance(found, Report) or found.failure is None or not found.number:
+            self.message = ["Nothing to hint at: no exercise fails."]
+            return
+        name = found.failure.step.name
+        rung, text = lesson.hint(self.ws, self.module, name)
+        total = len(hints.ladder(self.module)[name])
+        self.listing, self.message = False, []
+        self.hint = (name, screen.wrap(text, " " * 4, f"  hint {rung} of {total}: "))
+
+    def next(self) -> None:
+        """Complete a module that passes, and start the one after it; never by itself."""
+        if self.check or not isinstance(self.result, Report) or not self.result.ok:
+            self.message = ["Not yet: n goes on when every check passes."]
+            return
+        try:
+            report = lesson.complete(self.ws, self.module)
+            if report.ok:
+                self.move()
+            else:
+                self.result = report
+        except (WorkspaceError, SourceError) as error:
+            self.result = str(error)
+
+    def move(self) -> None:
+        progress = Progress.load(self.ws)
+        done = views.completed(self.ws, self.module, progress)
+        self.message = [screen.good(f"{self.module.id} is completed."), *done]
+        following = overview.current(progress)
+        if following is None:
+            self.message.append("That was the last module of this release.")
+            return
+        lesson.start(self.ws, following)
+        self.module, self.result, self.hint = following, None, ("", [])
+        self.start()
+
+    # Showing ------------------------------------------------------------------------------------
+
+    def body(self) -> list[str]:
+        """The page above the last lines."""
+        lines = [explain.header(self.ws)]
+        if isinstance(self.result, Report):
+            lines += self.list_lines(self.result) if self.listing else self.report_lines(self.result)
+        elif self.result:
+            lines += screen.wrap(self.result)
+        else:
+            lines.append(screen.bold(self.module.id))
+        return [*lines, *([""] if self.message else []), *self.message]
+
+    def report_lines(self, report: Report) -> list[str]:
+        lines = explain.lines(report, compact=True)
+        if report.failure and self.hint[0] == report.failure.step.name:
+            lines += self.hint[1]
+        return lines
+
+    def list_lines(self, report: Report) -> list[str]:
+        """The exercises with their marks, in as many columns as it takes."""
+        names = [f"{report.module.number:02d}.{n:<3}{explain.mark(report, name)} {name}"
+                 for n, name in enumerate(report.exercises, 1)]
+        room = max(shutil.get_terminal_size().lines - FOOT - 5, 4)
+        columns = [names[i : i + room] for i in range(0, len(names), room)]
+        rows = [tuple(column[i] if i < len(column) else "" for column in columns)
+                for i in range(len(columns[0]))]
+        return [*explain.summary(report), *screen.table(rows)]
+
+    def foot(self) -> list[str]:
+        """What is going on, what to do, and the keys."""
+        file = self.ws.relative(self.path)
+        state = "checking …" if self.check else f"checked {self.checked}"
+        what = screen.dim(_cut(f"{state}  {file}"))
+        keys = "  ".join(f"{screen.bold(key)} {word}" for key, word in KEYS)
+        return [what, screen.next_line(_cut(self.advice(), 6)), keys]
+
+    def advice(self) -> str:
+        if not isinstance(self.result, Report):
+            return "wait" if self.check else "mend what is said above, and save"
+        if not self.result.ok:
+            return "mend it and save   (h for a hint)"
+        return "n   (completes this module and starts the next)"
+
+
+def _cut(text: str, before: int = 0) -> str:
+    room = screen.width() - before
+    return text if len(text) <= room else text[: room - 1] + "…"
