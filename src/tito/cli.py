@@ -6,7 +6,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -64,10 +64,11 @@ class Tito(Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
-        sys.exit(_guarded(lambda: super(Tito, self).main(args, "tito", complete_var, False, **extra)))
+        run = super().main
+        sys.exit(_guarded(lambda: run(args, "tito", complete_var, False, **extra)))
 
 
-def _guarded(run: Any) -> int:
+def _guarded(run: Callable[[], Any]) -> int:
     """The exit code of a run; what went wrong is told in two lines on stderr."""
     try:
         result = run()
@@ -77,7 +78,7 @@ def _guarded(run: Any) -> int:
         screen.complain("stopped\nNext: tito")
         return INTERRUPTED
     except Trouble as error:
-        screen.complain(error.message)
+        screen.complain(str(error))
         return error.exit_code
     except click.UsageError as error:
         screen.complain(_usage(error))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from tito import screen
 
@@ -27,7 +25,7 @@ EXIT_CODES = {
 }
 
 
-class Trouble(click.ClickException):
+class Trouble(Exception):
     """Two lines (what, then `Next:`) and an exit code."""
 
     def __init__(self, what: str, next_step: str, exit_code: int = USAGE) -> None:
@@ -65,41 +63,37 @@ class Group(click.Group):
         return Trouble(f"{path} has no command {name!r}", f"{path} --help")
 
 
-class ModuleName(click.ParamType):
-    """A module by number, name or id. With `written`, one that this release contains."""
+def written_module(name: str) -> Module:
+    """The module called `name`. Raises CourseError for one that this release does not contain."""
+    from tito import course, overview
 
-    name = "module"
-
-    def __init__(self, written: bool = True) -> None:
-        self.written = written
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Module:
-        from tito import course
-
-        module = value if isinstance(value, course.Module) else course.find_module(value)
-        if self.written and not module.exists:
-            from tito import overview
-
-            raise overview.absent(module)
-        return module
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from tito import course
-
-        found = [m for m in course.modules() if m.exists or not self.written]
-        names = [m.id for m in found] + [m.name for m in found]
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    module = course.find_module(name)
+    if not module.exists:
+        raise overview.absent(module)
+    return module
 
 
-def module_argument(written: bool = True) -> Callable[[Any], Any]:
-    """The optional argument [MODULE]; left out, it is the module the learner is in."""
-    return click.argument("module", type=ModuleName(written), required=False, metavar="[MODULE]")
+def _convert(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(written_module(name) for name in value)
+    return None if value is None else written_module(value)
 
 
+def _suggest(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from tito import course
+
+    found = [module for module in course.modules() if module.exists]
+    names = [m.id for m in found] + [m.name for m in found]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+# A module by number, name or id; left out, it is the one the learner is in.
+module_argument = click.argument(
+    "module", required=False, metavar="[MODULE]", callback=_convert, shell_complete=_suggest
+)
+modules_argument = click.argument(
+    "modules", nargs=-1, metavar="[MODULE]...", callback=_convert, shell_complete=_suggest
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON (schema 1) instead of text."
 )

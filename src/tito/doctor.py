@@ -60,7 +60,8 @@ def _software() -> Iterator[Finding]:
     yield Finding("tinytorch", f"{__version__}, course {course.version()}")
     text = f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}"
     old = sys.version_info < (3, 11)
-    yield Finding("python", text, BROKEN if old else OK, "install Python 3.11 or later" if old else "")
+    advice = "install Python 3.11 or later" if old else ""
+    yield Finding("python", text, BROKEN if old else OK, advice)
 
 
 def _machine() -> Iterator[Finding]:
@@ -71,12 +72,15 @@ def _machine() -> Iterator[Finding]:
     usable = len(affinity(0)) if affinity else os.cpu_count() or 1
     yield Finding("cores", f"{usable} usable of {os.cpu_count()}")
     memory = psutil.virtual_memory()
-    low = memory.available < ROOM
-    yield Finding("memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB",
-                  NOTE if low else OK, "close something large: a module needs up to 1 GB" if low else "")
+    text = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
+    if memory.available < ROOM:
+        yield Finding("memory", text, NOTE, "close something large: a module needs up to 1 GB")
+    else:
+        yield Finding("memory", text)
     free = shutil.disk_usage(_standing()).free
-    yield Finding("disk", f"{free / 1e9:.1f} GB free", BROKEN if free < ROOM / 20 else OK,
-                  "make room on this disk" if free < ROOM / 20 else "")
+    full = free < ROOM / 20
+    yield Finding("disk", f"{free / 1e9:.1f} GB free", BROKEN if full else OK,
+                  "make room on this disk" if full else "")
 
 
 def _standing() -> Path:
@@ -142,7 +146,8 @@ def _origin() -> Finding:
         named = os.environ.get("TINYTORCH")
         first, *rest = str(error).splitlines()
         command = next((r.removeprefix("Next: ") for r in rest if r.startswith("Next: ")), "")
-        return Finding("import", first, BROKEN if named else NOTE, re.split(r"  +|, or", command)[0])
+        advice = re.split(r"  +|, or", command)[0]
+        return Finding("import", first, BROKEN if named else NOTE, advice)
     return Finding("import", f"tinytorch is {found} ({found.why})")
 
 
@@ -174,7 +179,7 @@ def _datasets() -> Iterator[Finding]:
                           f"tito data fetch {row.name}")
         elif row.state == "absent" and data.DATASETS[row.name].shipped:
             yield Finding("data", f"{row.name}, which the course carries, is missing", BROKEN,
-                          "pip install --force-reinstall tinytorch")
+                          "install TinyTorch again, as the README says")
 
 
 def _variables() -> Iterator[Finding]:
@@ -208,7 +213,7 @@ def kernels(rounds: int = 3) -> Finding:
                 return Finding("kernels", f"not measured: {answer}", NOTE)
             found.append(answer)
     usual, wide = (sorted(found)[rounds // 2] for found in speeds.values())
-    text = f"float32 matmul {usual:.0f} GFLOP/s; with OPENBLAS_CORETYPE={SKYLAKE} {wide:.0f} GFLOP/s"
+    text = f"float32 matmul {usual:.0f} GFLOP/s, with OPENBLAS_CORETYPE={SKYLAKE} {wide:.0f}"
     faster = min(speeds[SKYLAKE]) > max(speeds[""]) * 1.03
     advice = f"export OPENBLAS_CORETYPE={SKYLAKE}   (before Python starts)"
     return Finding("kernels", text, NOTE if faster else OK, advice if faster else "")

@@ -12,7 +12,6 @@ from tito.workspace import Workspace
 
 LABEL = 11
 PRINTED = 10  # lines of the learner's output that are shown
-TALL = 12  # lines of one row in a compact report
 
 
 def header(ws: Workspace) -> str:
@@ -20,6 +19,11 @@ def header(ws: Workspace) -> str:
     from tito import origin
 
     return screen.dim(f"tinytorch: student ({origin.shorten(ws.root)})")
+
+
+def page(ws: Workspace, report: Report) -> list[str]:
+    """Whose code ran, and the whole report but its last line, `Next:`."""
+    return [header(ws), *lines(report)]
 
 
 def marks(report: Report) -> str:
@@ -44,35 +48,36 @@ def summary(report: Report) -> list[str]:
     return [screen.bold(head)] + ["".join(every[i : i + room]) for i in range(0, len(every), room)]
 
 
-def lines(report: Report, compact: bool = False) -> list[str]:
-    """The whole report but its last line, `Next:`."""
+def lines(report: Report, tall: int | None = None) -> list[str]:
+    """Marks, notices, and the first failure or the points. `tall`: at most so many lines a row."""
     text = [*summary(report)]
     for notice in report.notices:
         text += [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
     if report.failure is None:
         return [*text, *_success(report)]
-    return [*text, "", *failure(report, compact)]
+    return [*text, "", *failure(report, tall)]
 
 
 def _success(report: Report) -> list[str]:
     rest = report.module.points - report.total
-    graded = f"; {rest} more for the open questions, which a person reads" if rest > 0 else ""
+    graded = f" (a person gives {rest} more for the open question)" if rest > 0 else ""
     return screen.wrap(f"All checks pass: {report.points} of {report.total} points{graded}.")
 
 
 # The first failure -------------------------------------------------------------------------------
 
 
-def failure(report: Report, compact: bool = False) -> list[str]:
+def failure(report: Report, tall: int | None = None) -> list[str]:
     """The first failure: heading, what was checked, and the labelled rows below it."""
     found = report.failure
     assert found is not None
     text = [heading(report), *screen.wrap(what(report), "  ", "  ")]
     for label, row in _rows(report, found):
         block = _labelled(label, row)
-        text += block[:TALL] + [" " * LABEL + "  …"] if compact and len(block) > TALL else block
+        cut = tall is not None and len(block) > tall
+        text += [*block[:tall], " " * (LABEL + 2) + "…"] if cut else block
     if report.output.strip():
-        text += _printed(report.output, 3 if compact else PRINTED)
+        text += _printed(report.output, 3 if tall else PRINTED)
     return text
 
 
@@ -98,9 +103,8 @@ def what(report: Report) -> str:
     found = report.failure
     if found.kind == "unsolved":
         missing = found.what.partition(": ")[2] or found.what
-        if missing == found.step.name:
-            return f"not written yet: {missing}"
-        return f"not written yet: {missing}, which this needs"
+        needed = missing in report.exercises and missing != found.step.name
+        return f"not written yet: {missing}{', which this needs' * needed}"
     if found.kind == "syntax":
         return f"Python cannot read this cell: {found.what}"
     if found.kind == "error":
@@ -128,7 +132,8 @@ def _labelled(label: str, text: str) -> list[str]:
 
 def _printed(output: str, limit: int) -> list[str]:
     """The head of what the learner's cells printed, one line of the terminal each."""
-    found = "".join(c if c.isprintable() or c == "\n" else " " for c in output).strip("\n").split("\n")
+    clean = "".join(c if c.isprintable() or c == "\n" else " " for c in output)
+    found = clean.strip("\n").split("\n")
     room = screen.width() - LABEL - 2
     shown = [line if len(line) <= room else line[: room - 1] + "…" for line in found[:limit]]
     if len(found) > limit:

@@ -29,8 +29,8 @@ class Standing:
     def as_dict(self) -> dict[str, Any]:
         m = self.module
         return {
-            "id": m.id, "title": m.title, "tier": m.tier, "state": self.state, "earned": self.earned,
-            "points": m.points, "minutes": m.minutes, "summary": m.summary,
+            "id": m.id, "title": m.title, "tier": m.tier, "summary": m.summary,
+            "state": self.state, "earned": self.earned, "points": m.points, "minutes": m.minutes,
         }
 
 

@@ -138,8 +138,8 @@ def wrap(text: str, indent: str = "", first: str | None = None) -> list[str]:
     lead, lines = indent if first is None else first, []
     for line in text.expandtabs(4).split("\n"):
         inner = line[: len(line) - len(line.lstrip(" "))]
-        options = {"width": width(), "subsequent_indent": indent + inner, "break_on_hyphens": False}
-        lines += textwrap.wrap(line.lstrip(" "), initial_indent=lead + inner, **options) or [""]
+        lines += textwrap.wrap(line.lstrip(" "), width(), initial_indent=lead + inner,
+                               subsequent_indent=indent + inner, break_on_hyphens=False) or [""]
         lead = indent
     return lines
 

@@ -57,10 +57,11 @@ def module(ws: Workspace, wanted: Module, progress: Progress) -> list[str]:
     [standing] = [row for row in overview.standings(progress) if row.module == wanted]
     attempts, number = progress.module(wanted.id)["attempts"], f"{wanted.number:02d}"
     tried = f", completion tried {attempts} time{'s' * (attempts != 1)}" if attempts else ""
-    return [f"{screen.bold(wanted.id)}  {standing.state}{tried}"] + screen.table(
+    lines = screen.table(
         (f"  {number}.{row.number}", row.state, f"{row.points} pt", row.name + _help_taken(row))
         for row in overview.exercises(ws, wanted, progress)
     )
+    return [f"{screen.bold(wanted.id)}  {standing.state}{tried}", *lines]
 
 
 def started(ws: Workspace, module: Module, new: bool, extra: list[Path]) -> list[str]:

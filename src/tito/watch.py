@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from tito import explain, hints, lesson, overview, screen, views
 from tito.course import Module
@@ -73,7 +74,7 @@ class Keyboard:
         self.woken = True
 
     def key(self, wait: float) -> str:
-        """The next key, or "" when none is pressed in time. Raises EOFError: no terminal any more."""
+        """The next key, or "" when none comes in time. Raises EOFError without a terminal."""
         if not self.waiting:
             self.waiting = self._read(wait)
         return self.waiting.pop(0) if self.waiting else ""
@@ -109,7 +110,7 @@ class Canvas:
         page = "".join(f"{line}\x1b[K\n" for line in (*body, "", *foot[:-1])) + foot[-1] + "\x1b[K"
         lead = "\x1b[H" if self.blank else "\x1b[2J\x1b[H"
         self.blank = True
-        _write(f"{lead}{page}\x1b[J")
+        _write(f"\x1b[?7l{lead}{page}\x1b[J\x1b[?7h")  # a line too long is cut, not wrapped
 
     def close(self) -> None:
         if not screen.dumb():
@@ -139,9 +140,10 @@ class Check:
 
     def __init__(self, ws: Workspace, module: Module) -> None:
         self.began = time.monotonic()
-        self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self.out = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
+        self.err = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-P", "-m", "tito", "module", "test", module.id, "--json"]
-        own = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+        own = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows only
         self.process = subprocess.Popen(
             command, cwd=ws.root, env={**os.environ, "TINYTORCH": str(ws.root)},
             stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
@@ -166,8 +168,7 @@ class Check:
     def stop(self) -> None:
         """End it and whatever it started."""
         if not self.done:
-            windows = sys.platform == "win32"
-            self.process.send_signal(signal.CTRL_BREAK_EVENT if windows else signal.SIGINT)
+            self.process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT))
             try:
                 self.process.wait(2)
             except subprocess.TimeoutExpired:
@@ -177,9 +178,9 @@ class Check:
         self.err.close()
 
 
-def _text(file: object) -> str:
-    file.seek(0)  # type: ignore[attr-defined]
-    return str(file.read().decode("utf-8", "replace"))  # type: ignore[attr-defined]
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 Stamp = tuple[int, int] | None
@@ -317,7 +318,8 @@ class Watch:
         """The page above the last lines."""
         lines = [explain.header(self.ws)]
         if isinstance(self.result, Report):
-            lines += self.list_lines(self.result) if self.listing else self.report_lines(self.result)
+            show = self.list_lines if self.listing else self.report_lines
+            lines += show(self.result)
         elif self.result:
             lines += screen.wrap(self.result)
         else:
@@ -325,7 +327,7 @@ class Watch:
         return [*lines, *([""] if self.message else []), *self.message]
 
     def report_lines(self, report: Report) -> list[str]:
-        lines = explain.lines(report, compact=True)
+        lines = explain.lines(report, tall=max(3, (shutil.get_terminal_size().lines - 14) // 2))
         if report.failure and self.hint[0] == report.failure.step.name:
             lines += self.hint[1]
         return lines

@@ -75,9 +75,9 @@ def one_weight(w=0.0):
 """
 ## Why: the power fails after epoch 5
 
-You can train by hand already: zero the gradients, go forward, go backward, step. Here is such a loop,
-ten epochs long. A second run is interrupted after epoch 5. Its weights were saved, so it starts again
-from them, on a new day, in a new process. Compare the last five losses of the two.
+You can train by hand already: zero the gradients, go forward, go backward, step. Here is such a
+loop, ten epochs long. A second run is interrupted after epoch 5. Its weights were saved, so it
+starts again from them, on a new day, in a new process. Compare the last five losses of the two.
 """
 
 # %% demo="the_power_fails"
@@ -116,17 +116,18 @@ for epoch, (a, b) in enumerate(zip(whole, halves), start=1):
 
 # %% [markdown]
 """
-The weights were all there, and still it is another run: Adam forgot its averages, dropout drew other
-numbers. Nobody can say any more whether a change in the results came from an idea or from the power
-cut. And this loop has no shuffling, no schedule, no validation, and would not survive one bad batch.
+The weights were all there, and still it is another run: Adam forgot its averages, dropout drew
+other numbers. Nobody can say any more whether a change in the results came from an idea or from the
+power cut. And this loop has no shuffling, no schedule, no validation, and would not survive one bad
+batch.
 
-By the end of this module five epochs, a new process and five more epochs give the same weights as ten
-epochs in one go. Not nearly the same: every bit.
+By the end of this module five epochs, a new process and five more epochs give the same weights as
+ten epochs in one go. Not nearly the same: every bit.
 
 ## Foundations: one step with one weight
 
-The model is `y = w * x`, the data are two rows, x = 1 and 2 with targets 2 and 4, so w should become
-2. It starts at 0, with plain SGD at a learning rate of 0.1.
+The model is `y = w * x`, the data are two rows, x = 1 and 2 with targets 2 and 4, so w should
+become 2. It starts at 0, with plain SGD at a learning rate of 0.1.
 
 ```
 zero_grad   gradient of w  = none
@@ -251,8 +252,8 @@ logits  [[2 1]     largest at 0, target 0   right
 ```
 
 One trap costs people whole evenings. Targets of shape `(N, 1)` against predictions of shape `(N,)`
-broadcast to `(N, N)`: every row is compared with every target and the result is a believable number.
-Compare the shapes first.
+broadcast to `(N, N)`: every row is compared with every target and the result is a believable
+number. Compare the shapes first.
 """
 
 # %% exercise="accuracy"
@@ -296,9 +297,9 @@ check.raises("logits with one column", ValueError, lambda: accuracy(Tensor([[2.0
 """
 ### Clipping the gradient
 
-Now and then a batch gives a gradient a hundred times longer than usual, and one step along it undoes
-an hour of training. Clipping keeps the direction and limits the length. The length counts all
-parameters together, as if they were one long vector:
+Now and then a batch gives a gradient a hundred times longer than usual, and one step along it
+undoes an hour of training. Clipping keeps the direction and limits the length. The length counts
+all parameters together, as if they were one long vector:
 
 ```
 gradient of weight   [3 4]
@@ -364,10 +365,11 @@ check.close("no gradient at all", clip_grad_norm_([Tensor([1.0])], 1.0), 0.0,
 """
 ### The training step
 
-The six lines. You have all the parts; the order is the exercise. Think about each pair of neighbours:
-what happens if you swap them?
+The six lines. You have all the parts; the order is the exercise. Think about each pair of
+neighbours: what happens if you swap them?
 
-`x.grad` is added to by `backward`, never replaced. Whatever an earlier step left there must go first.
+`x.grad` is added to by `backward`, never replaced. Whatever an earlier step left there must go
+first.
 """
 
 # %% exercise="training_step"
@@ -438,8 +440,8 @@ check.close("the gradient left after that step", _model.weight.grad, [[-1.0]], w
 ### Accumulation: a big batch in small pieces
 
 Activations are the memory of a step, and they grow with the batch. What if a batch of 256 does not
-fit? Send four parts of 64 through, one after the other. Each `backward` **adds** to `grad` and frees
-its graph, so only one part's activations exist at a time. Then one step for all four.
+fit? Send four parts of 64 through, one after the other. Each `backward` **adds** to `grad` and
+frees its graph, so only one part's activations exist at a time. Then one step for all four.
 
 The result must be the gradient of the mean over all rows. Each part's loss is a mean over its own
 rows, so it counts in proportion to them. For the two rows from above and a third (x = 3, target 6),
@@ -540,8 +542,8 @@ climbs in a straight line for `warmup_steps` and falls along half a cosine wave 
 ```
 
 During the climb, step `s` (counted from 0) has `base_lr * (s + 1) / warmup_steps`: with `s` instead
-of `s + 1` the first step would have rate 0 and do nothing. After it, `progress` goes from 0 at the end
-of the climb to 1 at `total_steps`, and the rate is
+of `s + 1` the first step would have rate 0 and do nothing. After it, `progress` goes from 0 at the
+end of the climb to 1 at `total_steps`, and the rate is
 
     min_lr + (base_lr - min_lr) * (1 + cos(π * progress)) / 2
 
@@ -598,7 +600,7 @@ class WarmupCosine:
 
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_lr: float = 0.0
-    ):
+    ) -> None:
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 f"WarmupCosine: warmup_steps {warmup_steps} must be at least 0 and less than "
@@ -638,9 +640,9 @@ class WarmupCosine:
 """
 ### Early stopping
 
-The training loss nearly always falls. The validation loss, measured on rows the network never trains
-on, falls too, and then turns: from there on the network learns the training rows by heart. Stop when
-the validation loss has not improved for `patience` epochs.
+The training loss nearly always falls. The validation loss, measured on rows the network never
+trains on, falls too, and then turns: from there on the network learns the training rows by heart.
+Stop when the validation loss has not improved for `patience` epochs.
 
 ```
 patience 2    1.0   0.9   0.95   0.92
@@ -648,8 +650,8 @@ best so far   1.0   0.9   0.9    0.9
 waited        0     0     1      2     stop: 0.92 is better than 0.95, but not than 0.9
 ```
 
-An improvement must beat the **best** so far by more than `min_delta`. Anything else, a tie or a `nan`
-included, adds one to the wait; an improvement sets it back to 0.
+An improvement must beat the **best** so far by more than `min_delta`. Anything else, a tie or a
+`nan` included, adds one to the wait; an improvement sets it back to 0.
 
 Most frameworks keep `best` and `waited` in the object. Then they are state, and must go into the
 checkpoint. Yours works them out from the whole list of losses every time: a few comparisons per
@@ -665,7 +667,7 @@ class EarlyStopping:
     Raises ValueError if `patience` is less than 1. Source: Prechelt 1998.
     """
 
-    def __init__(self, patience: int, min_delta: float = 0.0):
+    def __init__(self, patience: int, min_delta: float = 0.0) -> None:
         if patience < 1:
             raise ValueError(f"EarlyStopping: patience {patience} must be 1 epoch or more.")
         self.patience, self.min_delta = patience, min_delta
@@ -788,12 +790,13 @@ check.true("no gradient appeared", all(_p.grad is None for _p in _model.paramete
 """
 ### The trainer
 
-What a run needs, in one object. Read the constructor: it holds the model, the loss, the optimizer and
-a few settings, a generator of its own for the order of the rows, the epoch count and the history.
+What a run needs, in one object. Read the constructor: it holds the model, the loss, the optimizer
+and a few settings, a generator of its own for the order of the rows, the epoch count and the
+history.
 
-Data may be a pair `(x, y)`, which the trainer cuts into batches and shuffles, or anything that can be
-iterated again and again and gives `(x, y)` batches: a list, and from module 08 on a `DataLoader`.
-`_parts` makes batches of either, and `_groups` hands them out `accumulate` at a time.
+Data may be a pair `(x, y)`, which the trainer cuts into batches and shuffles, or anything that can
+be iterated again and again and gives `(x, y)` batches: a list, and from module 08 on a
+`DataLoader`. `_parts` makes batches of either, and `_groups` hands them out `accumulate` at a time.
 """
 
 # %% given="Trainer"
@@ -831,7 +834,7 @@ class Trainer:
         accumulate: int = 1,
         seed: int = 0,
         metric: Callable | None = accuracy,
-    ):
+    ) -> None:
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.batch_size, self.scheduler, self.clip_norm = batch_size, scheduler, clip_norm
         self.accumulate, self.metric = accumulate, metric
@@ -841,7 +844,8 @@ class Trainer:
 
     def _parts(self, data: Data, shuffle: bool) -> Iterable[Batch]:
         """Batches of `data`: a pair (x, y) is cut up and maybe shuffled, the rest comes as it is."""
-        if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], tuple):
+        pair = isinstance(data, (tuple, list)) and len(data) == 2
+        if pair and not isinstance(data[0], (tuple, list)):
             return batches(*data, self.batch_size, shuffle, self.generator)
         return data
 
@@ -870,12 +874,12 @@ moons = two_moons(24, seed=3)
 
 # %% [markdown]
 """
-The cell above makes two small runs for the checks below: `line_run` fits `y = 2 * x` with one weight,
-and `moons_run` has one of everything that carries state.
+The cell above makes two small runs for the checks below: `line_run` fits `y = 2 * x` with one
+weight, and `moons_run` has one of everything that carries state.
 
-One epoch: the model into train mode, a shuffled pass over the data, an update per group, the schedule
-one step on after each update. The result is the mean training loss over rows. Your `accumulated_step`
-gives the mean loss of one group; count how many rows each group has.
+One epoch: the model into train mode, a shuffled pass over the data, an update per group, the
+schedule one step on after each update. The result is the mean training loss over rows. Your
+`accumulated_step` gives the mean loss of one group; count how many rows each group has.
 """
 
 # %% exercise="Trainer.train_epoch"
@@ -944,16 +948,16 @@ check.raises("data that gives no batches", ValueError, lambda: _run.train_epoch(
 """
 ### The epoch loop
 
-`fit` is what you call. For each epoch: ask early stopping whether the run is over; train; measure on
-the validation data if there are any; write the numbers into the history; count the epoch; call
+`fit` is what you call. For each epoch: ask early stopping whether the run is over; train; measure
+on the validation data if there are any; write the numbers into the history; count the epoch; call
 `on_epoch` with the trainer, so that it can print, or save a checkpoint of the finished epoch.
 
 Two details decide whether an interrupted run is the same run. Early stopping is asked **before** an
 epoch: a run that has stopped, and is saved and resumed, stays stopped. And the epoch is counted
 **before** `on_epoch`: a checkpoint written there says that this epoch is done.
 
-The history is `{"loss": [...], "val_loss": [...], "val_accuracy": [...]}`: whatever `evaluate` calls
-`loss` is `val_loss` here.
+The history is `{"loss": [...], "val_loss": [...], "val_accuracy": [...]}`: whatever `evaluate`
+calls `loss` is `val_loss` here.
 """
 
 # %% exercise="Trainer.fit"
@@ -1025,9 +1029,9 @@ check.equal("epochs after calling fit again", _run.epoch, 3,
 """
 ### A checkpoint file
 
-The state of a run is a dict of dicts with arrays, numbers and texts in it. `pickle` would write it in
-one line, and loading a pickle runs whatever program its author put inside. So: **safetensors**, a
-format that can hold nothing but arrays and a little text, and is simple enough to read by hand:
+The state of a run is a dict of dicts with arrays, numbers and texts in it. `pickle` would write it
+in one line, and loading a pickle runs whatever program its author put inside. So: **safetensors**,
+a format that can hold nothing but arrays and a little text, and is simple enough to read by hand:
 
 ```
 8 bytes        length n of the header, least significant byte first
@@ -1035,8 +1039,8 @@ n bytes        JSON: {"__metadata__": {...texts...}, "model/0.weight": {dtype, s
 the rest       the bytes of the arrays, one after the other
 ```
 
-The given cell prepares this. `_take_arrays` moves the arrays out of the tree into a flat dict, under
-names made of the path to them, and leaves a tree that JSON can hold; `_put_arrays` undoes it.
+The given cell prepares this. `_take_arrays` moves the arrays out of the tree into a flat dict,
+under names made of the path to them, and leaves a tree that JSON can hold; `_put_arrays` undoes it.
 (Adam's state is a dict with the keys 0, 1, 2: plain JSON would turn them into texts, so a dict is
 written as a list of pairs.) `_checksum` is one number over every byte: a flipped bit changes it.
 """
@@ -1080,15 +1084,15 @@ def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
 
 # %% [markdown]
 """
-Now write the file. The bytes come from `safetensors.numpy.save(arrays, metadata)`, where `metadata` is
-a dict of texts: `"state"`, the JSON text of the tree, and `"crc32"`, its checksum.
+Now write the file. The bytes come from `safetensors.numpy.save(arrays, metadata)`, where `metadata`
+is a dict of texts: `"state"`, the JSON text of the tree, and `"crc32"`, its checksum.
 
 The second half of the exercise is *where* to write. If you open `run.ckpt` for writing, its old
-content is gone at once; if the power fails before the last byte, you have neither the old checkpoint
-nor the new one. So write a temporary file **in the same folder**, and when it is complete,
-`os.replace` it: the system swaps the name in one go, and whoever looks finds either the old file or
-the new one, never half of one. `os.fsync` before that makes sure that the bytes are on the disk and
-not merely promised.
+content is gone at once; if the power fails before the last byte, you have neither the old
+checkpoint nor the new one. So write a temporary file **in the same folder**, and when it is
+complete, `os.replace` it: the system swaps the name in one go, and whoever looks finds either the
+old file or the new one, never half of one. `os.fsync` before that makes sure that the bytes are on
+the disk and not merely promised.
 """
 
 # %% exercise="save_checkpoint"
@@ -1159,9 +1163,9 @@ check.true("the second save made a new file and swapped the names", _old != _new
 """
 Reading is the same path backwards, and a question of manners. A file that is cut off, or is not a
 checkpoint at all, must not end in `KeyError: '__metadata__'` but in a sentence: which file, what is
-wrong. The header you read by hand, because `safetensors.numpy.load(raw)` gives the arrays and not the
-metadata. A hundred kinds of damage raise a handful of exceptions; the signature catches these for
-you. What none of them notices is a flipped bit inside an array. Your checksum does.
+wrong. The header you read by hand, because `safetensors.numpy.load(raw)` gives the arrays and not
+the metadata. A hundred kinds of damage raise a handful of exceptions; the signature catches these
+for you. What none of them notices is a flipped bit inside an array. Your checksum does.
 """
 
 # %% exercise="load_checkpoint"
@@ -1308,8 +1312,9 @@ check.true("without a scheduler the state has None for it",
 
 # %% [markdown]
 """
-Last: put everything back. First of all the setup is compared, before anything is changed: moments of
-Adam in an SGD, or batches of another size, would give a run that is neither the old one nor a new one.
+Last: put everything back. First of all the setup is compared, before anything is changed: moments
+of Adam in an SGD, or batches of another size, would give a run that is neither the old one nor a
+new one.
 """
 
 # %% exercise="Trainer.load_state_dict"
@@ -1366,8 +1371,8 @@ check.raises("a checkpoint of Adam loaded into SGD", CheckpointError,
 
 # %% [markdown]
 """
-The rest is given: `save` and `load` join the state to the file, and `train_loop` is the whole module in
-one call.
+The rest is given: `save` and `load` join the state to the file, and `train_loop` is the whole
+module in one call.
 """
 
 # %% given="save_and_load"
@@ -1404,9 +1409,9 @@ def train_loop(
 """
 ## Use: watch it learn, pull the plug, go on
 
-A network with two hidden units in the first layer could not do this; one with 32 bends its boundary
-around the two moons. The run is interrupted in the middle and goes on from a file, in a trainer that
-was built from scratch.
+No straight line separates the two moons; a network with hidden layers bends its boundary around
+them. The run is interrupted in the middle and goes on from a file, in a trainer that was built from
+scratch. The picture shows which class the network gives to each point of the plane.
 """
 
 # %% demo="two_moons"
@@ -1417,7 +1422,7 @@ def big_run(seed):
     manual_seed(seed)
     net = Sequential(Linear(2, 32), Tanh(), Dropout(0.1), Linear(32, 32), Tanh(), Linear(32, 2))
     optimizer = Adam(net.parameters(), lr=0.02)
-    schedule = WarmupCosine(optimizer, warmup_steps=13, total_steps=20 * 13)
+    schedule = WarmupCosine(optimizer, warmup_steps=3 * 13, total_steps=20 * 13)
     return Trainer(net, CrossEntropyLoss(), optimizer, batch_size=32, scheduler=schedule, clip_norm=1.0)
 
 
@@ -1440,28 +1445,31 @@ for y in np.linspace(1.4, -0.9, 16):
 
 # %% [markdown]
 """
-Curves say more than last numbers. Training loss and validation loss, and the learning rate that was
-behind them:
+Curves say more than last numbers. Training loss (t) and validation loss (v, on points it has never
+seen, without dropout), and the learning rate at the end of each epoch:
 """
 
 # %% demo="curves"
 history = whole.history
 for epoch, (loss, val) in enumerate(zip(history["loss"], history["val_loss"]), start=1):
-    lr = warmup_cosine(epoch * 13 - 1, 0.02, 13, 20 * 13)
-    line = [" "] * 60
-    line[min(int(loss * 80), 59)] = "t"
-    line[min(int(val * 80), 59)] = "v"
-    print(f"{epoch:3} lr {lr:.4f} |{''.join(line)}| t {loss:.3f}  v {val:.3f}")
+    lr = warmup_cosine(epoch * 13 - 1, 0.02, 3 * 13, 20 * 13)
+    row = [" "] * 61
+    t, v = (min(round(value * 100), 60) for value in (loss, val))
+    row[t], row[v] = "t", "v" if t != v else "*"
+    print(f"epoch {epoch:2}  lr {lr:.4f} |{''.join(row)}| t {loss:.3f}  v {val:.3f}")
 
 # %% [markdown]
 """
 ## Measure: memory over one step
 
 A step is five moments. Before you run the cell, sketch the curve: which of weights, activations,
-gradients and Adam's moments are there at each of them? Where is the peak? What is still there at the
-start of the second step that was not there at the start of the first?
+gradients and Adam's moments are there at each of them? Where is the peak? What is still there at
+the start of the second step that was not there at the start of the first?
 
-NumPy reports every array to Python's `tracemalloc`, so we can watch.
+The cell also counts by hand. Parameters you know. Activations: a `Linear` leaves two arrays per
+row, the product and its sum with the bias, a `ReLU` a third one; the graph keeps all of them for
+the way back. NumPy reports every array to Python's `tracemalloc`, so we can watch whether the count
+is right.
 """
 
 # %% demo="memory_over_one_step"
@@ -1475,7 +1483,8 @@ tracemalloc.start()
 base = megabytes()
 net = Sequential(Linear(64, 512), ReLU(), Linear(512, 512), ReLU(), Linear(512, 10))
 optimizer, loss_fn = Adam(net.parameters(), lr=1e-3), CrossEntropyLoss()
-print(f"parameters alone: {sum(p.data.nbytes for p in net.parameters()) / 1e6:.2f} MB")
+print(f"counted  parameters  {sum(p.data.nbytes for p in net.parameters()) / 1e6:6.2f} MB")
+print(f"counted  activations {2048 * (3 * 512 + 3 * 512 + 2 * 10) * 4 / 1e6:6.2f} MB")
 for step in (1, 2):
     optimizer.zero_grad()
     moments = [("start", megabytes() - base)]
@@ -1492,9 +1501,12 @@ tracemalloc.stop()
 # %% [markdown]
 """
 The forward pass fills memory with activations, the backward pass turns them into gradients and lets
-go of them, the first step adds Adam's moments for good. The peak is at the end of the forward pass, and
-nearly all of it is activations. So what happens when the batch grows? Guess both columns, then look.
-The last line is the largest batch again, in eight parts.
+go of them, the first step adds Adam's moments for good. The peak is at the end of the forward pass,
+and here nearly all of it is activations.
+
+So what happens when the batch grows? Guess both columns, then look. (The peak here is counted from
+the start of an epoch, without the parameters.) The last line is the largest batch again, in eight
+parts.
 """
 
 # %% demo="batch_size"
@@ -1521,33 +1533,52 @@ for size, parts in [(16, 1), (64, 1), (256, 1), (1024, 1), (128, 8)]:
 
 # %% [markdown]
 """
-Small batches waste time: each step has costs that do not depend on the batch, Python's and Adam's
-among them, and thin matrices use the machine badly. Large ones cost memory in proportion, and soon
-gain no time. And the number of steps falls: a batch eight times larger takes an eighth of the steps.
-Accumulation is the middle way: the steps of the large batch in the memory of a small one.
+Small batches waste time: each step has costs that do not depend on the batch, Python's and the
+optimizer's among them, and thin matrices use the machine badly. Large ones cost memory in
+proportion, and gain less and less time. (The smallest ones share a floor: the gradients, as large
+as the parameters whatever the batch.) And the number of steps falls: a batch four times larger
+makes a quarter of the updates per epoch. Accumulation is the middle way: the updates of the large
+batch in the memory of a small one.
 
 ## Break: the loop that almost works
 
-The classic bug of this module is one forgotten line. It does not crash. The loss even falls, at
-first: old gradients are added to the new ones and act like a learning rate that grows and grows.
+The classic bug of this module is one forgotten line. It does not crash. The loss falls, at first
+even faster than it should. Here is the one weight of the Foundations on its way to 2, with
+`zero_grad` and without.
 """
 
 # %% demo="forgotten_zero_grad"
-points, labels = two_moons(64, seed=4)
-batch = (Tensor(points), labels)
-for forget in (False, True):
-    manual_seed(0)
-    net = Sequential(Linear(2, 16), Tanh(), Linear(16, 2))
-    optimizer = SGD(net.parameters(), lr=0.5)
-    losses = []
-    for _ in range(40):
+x, y = Tensor([[1.0], [2.0]]), Tensor([[2.0], [4.0]])
+
+
+def path_of_w(forget):
+    model = one_weight(0.0)
+    optimizer = SGD(model.parameters(), lr=0.04)
+    path = []
+    for _ in range(22):
+        path.append(model.weight.item())
         if not forget:
             optimizer.zero_grad()
-        loss = CrossEntropyLoss()(net(batch[0]), batch[1])
-        loss.backward()
+        MSELoss()(model(x), y).backward()
         optimizer.step()
-        losses.append(loss.item())
-    print(f"{'without' if forget else 'with':7} zero_grad:", "  ".join(f"{v:.3f}" for v in losses[::4]))
+    return path
+
+
+print(f"step   {'with zero_grad':33}without")
+for step, pair in enumerate(zip(path_of_w(False), path_of_w(True))):
+    columns = []
+    for w in pair:
+        column = list("0       .       2       .      4")
+        column[round(min(max(w, 0.0), 3.9) * 8)] = "o"
+        columns.append("".join(column))
+    print(f"{step:4}   {columns[0]}  {columns[1]}")
+
+# %% [markdown]
+"""
+Old gradients are never dropped, so every step is the sum of all slopes so far: momentum without
+friction. The weight runs through its target, climbs the other side, and swings for ever. The
+symptom in a log: the loss falls quickly, rises, falls again, and no learning rate makes it settle.
+"""
 
 # %% [markdown]
 """
@@ -1570,7 +1601,8 @@ for mode in ("train", "eval"):
 Predict with pencil and paper, write the number into the cell, and the check says whether it holds.
 
 **1.** 50,000 rows, `batch_size=64`, `accumulate=4`, 10 epochs. How many optimizer steps is that in
-all? This is the `total_steps` of the schedule. (Every epoch ends with what remains, as in your code.)
+all? This is the `total_steps` of the schedule. (Every epoch ends with what remains, as in your
+code.)
 """
 
 # %% exercise="predict.total_steps"
@@ -1584,10 +1616,10 @@ check.prediction("optimizer steps of the run", total_steps, 1960, unit="steps", 
 
 # %% [markdown]
 """
-**2.** A model has 1,000,000 parameters and is trained with Adam. For every row of the batch its layers
-keep 150,000 numbers from forward to backward. How many megabytes are there at the end of the forward
-pass of the second step, with `batch_size=256`? (`zero_grad` has just dropped the gradients; all
-numbers are float32.)
+**2.** A model has 1,000,000 parameters and is trained with Adam. For every row of the batch its
+layers keep 150,000 numbers from forward to backward. How many megabytes are there at the end of the
+forward pass of the second step, with `batch_size=256`? (`zero_grad` has just dropped the gradients;
+all numbers are float32.)
 """
 
 # %% exercise="predict.peak_megabytes"
@@ -1601,7 +1633,8 @@ check.prediction("megabytes at the peak with batch size 256", peak_megabytes, 16
 
 # %% [markdown]
 """
-**3.** The gradients of a model are `[3, 4]` and `[12]`, and `clip_norm` is 1. What does the 12 become?
+**3.** The gradients of a model are `[3, 4]` and `[12]`, and `clip_norm` is 1. What does the 12
+become?
 """
 
 # %% exercise="predict.clipped_entry"
@@ -1615,9 +1648,9 @@ check.prediction("the entry 12 after clipping to length 1", clipped_entry, 12 / 
 
 # %% [markdown]
 """
-**4.** A run resumes from a checkpoint in which one thing was forgotten. The loss of the first resumed
-*step* is exactly right, down to the last digit, and from the second step on it is not. The network has
-dropout. What was forgotten?
+**4.** A run resumes from a checkpoint in which one thing was forgotten. The loss of the first
+resumed *step* is exactly right, down to the last digit, and from the second step on it is not. The
+network has dropout. What was forgotten?
 
 - a) the weights
 - b) the state of the generator that shuffles
@@ -1636,10 +1669,10 @@ check.choice("the thing that was forgotten", what_was_forgotten, "c", ["a", "b",
 
 # %% [markdown] question="what_exact_resume_costs" points=2
 """
-**Open question.** Your checkpoint resumes exactly on the same machine. Name two reasons why it might
-not on another one, or with twice as many threads, although every byte of the file was read correctly.
-Then say for which of these you would care, and for which you would not: continuing a run after a power
-cut; publishing a result; finding a bug that shows itself in epoch 40.
+**Open question.** Your checkpoint resumes exactly on the same machine. Name two reasons why it
+might not on another one, or with twice as many threads, although every byte of the file was read
+correctly. Then say for which of these you would care, and for which you would not: continuing a run
+after a power cut; publishing a result; finding a bug that shows itself in epoch 40.
 
 *Your answer:*
 """
@@ -1648,19 +1681,19 @@ cut; publishing a result; finding a bug that shows itself in epoch 40.
 """
 ## In production
 
-In PyTorch you write this loop yourself, line by line as in `training_step`; Lightning, Keras and the
-Hugging Face `Trainer` package it as you did, with callbacks where we have `on_epoch`. Their
-accumulation divides by the number of parts or by the number of rows, and the difference was a
-well-known bug of 2024 in language-model training. Clipping at length 1 and warm-up with cosine are
-the usual choice for transformers. `torch.save` uses pickle, which is why `weights_only=True` and
-safetensors exist.
+In PyTorch you write this loop yourself, line by line as in `training_step`; Lightning, Keras and
+the Hugging Face `Trainer` package it as you did, with callbacks where we have `on_epoch`. Dividing
+by the number of parts, where texts of different lengths should have been weighed, was a bug that
+several libraries shared until 2024. Clipping at length 1 and warm-up with cosine are the usual
+choice for transformers. `torch.save` uses pickle, which is why `weights_only=True` and safetensors
+exist.
 
-Exact resume is rarer than it should be: on a GPU several kernels add in an order that changes from run
-to run, and a cluster's data loader must remember where each worker stood. Large runs write sharded
-checkpoints from many machines, in the background. What we are not building: mixed precision (16-bit
-forward, 32-bit weights, and a loss scaled so that small gradients survive), training on several
-devices, and early stopping that puts the best weights back; for that, save in `on_epoch` when
-`val_loss` is the lowest so far, and load at the end.
+Exact resume is rarer than it should be: on a GPU several kernels add in an order that changes from
+run to run, and a cluster's data loader must remember where each worker stood. Large runs write
+sharded checkpoints from many machines, in the background. What we are not building: mixed precision
+(16-bit forward, 32-bit weights, and a loss scaled so that small gradients survive), training on
+several devices, and early stopping that puts the best weights back; for that, save in `on_epoch`
+when `val_loss` is the lowest so far, and load at the end.
 
 ## When it fails
 
@@ -1668,7 +1701,8 @@ devices, and early stopping that puts the best weights back; for that, save in `
 |---|---|---|
 | `w after the second step` | gradients of two steps added up | `zero_grad` first in the step |
 | `w after the first step` | the optimizer stepped before `backward`, or the gradient was dropped in between | the order of the six lines |
-| `nan` | a step too large | a lower `lr`, warm-up, `clip_norm=1.0` |
+| the loss becomes nan | a step too large | a lower learning rate, warm-up, clipping at length 1 |
+| the loss swings up and down | gradients of earlier steps are still there | `zero_grad`, first in the step |
 | `no batches` | a generator as data: empty after its first epoch | pass a list, a pair (x, y) or a loader |
 | `the losses of 2 + 2 epochs` | a part of the state is not restored | the table in Foundations, row by row |
 | `not a complete checkpoint` | the file was cut off or changed | load an older one; was it written to a temporary file first? |

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from tito import screen
 from tito.console import FAILED, Group, Trouble, json_option
@@ -14,27 +13,25 @@ if TYPE_CHECKING:
     from tito.data import Status
 
 
-class DatasetName(click.ParamType):
-    """A data set of the table, by name."""
+def _convert(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The name as the table has it. Trouble for one it does not have."""
+    from tito import data
 
-    name = "dataset"
+    try:
+        if isinstance(value, tuple):
+            return tuple(data.find(name).name for name in value)
+        return data.find(value).name
+    except data.DataError as error:
+        raise Trouble(error.what, error.next) from None
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        from tito import data
 
-        try:
-            return data.find(value).name
-        except data.DataError as error:
-            raise Trouble(error.what, error.next) from None
+def _suggest(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from tito import data
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from tito import data
+    return [name for name in data.DATASETS if name.startswith(incomplete)]
 
-        return [CompletionItem(name) for name in data.DATASETS if name.startswith(incomplete)]
+
+dataset_argument = click.argument("name", callback=_convert, shell_complete=_suggest)
 
 
 @click.group(cls=Group)
@@ -65,12 +62,14 @@ def list_(as_json: bool) -> None:
 
 
 def _as_dict(row: Status) -> dict[str, Any]:
-    return {"name": row.name, "title": row.title, "state": row.state, "bytes": row.size,
-            "folder": str(row.folder) if row.folder else None, "missing": list(row.missing)}
+    return {
+        "name": row.name, "title": row.title, "state": row.state, "bytes": row.size,
+        "folder": str(row.folder) if row.folder else None, "missing": list(row.missing),
+    }
 
 
 @group.command()
-@click.argument("name", type=DatasetName())
+@dataset_argument
 @click.option("--dry-run", is_flag=True, help="Show the addresses and sizes; send nothing.")
 @click.option("--mirror", multiple=True, metavar="URL", help="Fetch from here instead; repeatable.")
 @json_option
@@ -101,7 +100,7 @@ def fetch(name: str, dry_run: bool, mirror: tuple[str, ...], as_json: bool) -> N
 
 
 @group.command()
-@click.argument("names", nargs=-1, type=DatasetName(), metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=_convert, shell_complete=_suggest)
 @json_option
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Read data sets and compare every byte; all that are here, or those named."""
@@ -122,7 +121,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("name", type=DatasetName())
+@dataset_argument
 @json_option
 def path(name: str, as_json: bool) -> None:
     """The folder that holds a data set."""

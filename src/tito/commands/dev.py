@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tito import screen
-from tito.console import Group, ModuleName
+from tito.console import Group, modules_argument
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -25,7 +25,7 @@ def group() -> None:
 
 
 @group.command()
-@click.argument("modules", nargs=-1, type=ModuleName(), metavar="[MODULE]...")
+@modules_argument
 def check(modules: tuple[Module, ...]) -> None:
     """Run all proofs for the modules named, or for all that are written.
 
@@ -40,8 +40,8 @@ def check(modules: tuple[Module, ...]) -> None:
     caught = total = problems = 0
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tito-dev-") as folder:
-        run = proofs.prove(Path(folder, "workspace"), chosen, lambda name: screen.say(name, err=True))
-        for verdict in run:
+        place = Path(folder, "workspace")
+        for verdict in proofs.prove(place, chosen, lambda name: screen.say(name, err=True)):
             _show(verdict)
             caught, total = caught + verdict.caught, total + verdict.knockouts
             problems += len(verdict.problems)

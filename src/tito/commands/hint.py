@@ -43,7 +43,7 @@ def group(exercise: str | None, seen: bool, as_json: bool) -> None:
         rung, text = lesson.hint(ws, module, name)
         texts = [text]
     reference = f"{module.number:02d}.{overview.names(module).index(name) + 1}"
-    command = f"tito hint {reference}" if rung < len(ladder) else f"tito module solution {reference}"
+    command = f"tito {'hint' if rung < len(ladder) else 'module solution'} {reference}"
     if as_json:
         return screen.say_json({"module": module.id, "exercise": name, "rung": rung,
                                 "rungs": len(ladder), "hints": texts, "next": command})

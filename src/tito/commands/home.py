@@ -32,6 +32,6 @@ def _outside(why: str, as_json: bool) -> None:
     what, _, command = why.partition("\nNext: ")
     if as_json:
         return screen.say_json({"workspace": None, "why": what, "next": command})
-    screen.say(f"{screen.bold('TinyTorch')}  build a machine learning framework with your own hands")
+    screen.say(f"{screen.bold('TinyTorch')}  a machine learning framework, built by your own hands")
     screen.say(what)
     screen.next_step(command)

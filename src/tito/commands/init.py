@@ -12,7 +12,7 @@ from tito import screen
 @click.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["ipynb", "py"]), default="ipynb",
-              show_default=True, help="Keep notebooks as Jupyter files or as plain Python.")
+              show_default=True, help="Keep notebooks as Jupyter files or plain Python.")
 @click.option("--name", help="Name of your package; by default that of the folder.")
 def group(folder: Path, form: str, name: str | None) -> None:
     """Make a workspace, or mend one.

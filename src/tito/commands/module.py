@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from tito import screen
-from tito.console import (
-    FAILED, Group, Trouble, chosen, consent, here, json_option, module_argument,
-)
+from tito.console import FAILED, Group, Trouble, chosen, consent, here, json_option, module_argument
 
 if TYPE_CHECKING:
     from tito.course import Module
-    from tito.lesson import Report
-    from tito.workspace import Workspace
 
 
 @click.group(cls=Group)
@@ -41,10 +38,10 @@ def list_(as_json: bool) -> None:
 
 
 @group.command()
-@module_argument()
+@module_argument
 @json_option
 def status(module: Module | None, as_json: bool) -> None:
-    """The exercises of a module as your notebook has them; nothing is run.
+    """The exercises of a module, without running them.
 
     `passed` is what the last `tito module complete` recorded; `tito module test` checks now.
     """
@@ -60,7 +57,7 @@ def status(module: Module | None, as_json: bool) -> None:
 
 
 @group.command()
-@module_argument()
+@module_argument
 @click.option("--extra", is_flag=True, help="Also write the module's optional notebooks.")
 def start(module: Module | None, extra: bool) -> None:
     """Write a module's notebook into your workspace.
@@ -68,9 +65,8 @@ def start(module: Module | None, extra: bool) -> None:
     A notebook that is there already stays as it is.
 
     \b
-    Examples:
+    Example:
       tito module start 01
-      tito module start autograd --extra
     """
     from tito import lesson, views
 
@@ -85,7 +81,7 @@ def start(module: Module | None, extra: bool) -> None:
 
 
 @group.command()
-@module_argument()
+@module_argument
 @json_option
 def test(module: Module | None, as_json: bool) -> None:
     """Check a module. Nothing is changed.
@@ -99,14 +95,14 @@ def test(module: Module | None, as_json: bool) -> None:
     if as_json:
         screen.say_json(explain.as_dict(report))
     else:
-        _show(ws, report)
+        screen.say_lines(explain.page(ws, report))
         done = report.ok and progress.is_completed(report.module.id)
         screen.next_step(explain.next_command(report) + ("   (done before)" if done else ""))
-    _end(report)
+    sys.exit(0 if report.ok else FAILED)
 
 
 @group.command()
-@module_argument()
+@module_argument
 @json_option
 def complete(module: Module | None, as_json: bool) -> None:
     """Check a module, write it into your framework and record it.
@@ -125,31 +121,19 @@ def complete(module: Module | None, as_json: bool) -> None:
         file = str(ws.export_path(module.export)) if report.ok else None
         screen.say_json({**explain.as_dict(report), "file": file, "next": following})
     else:
-        _show(ws, report)
+        screen.say_lines(explain.page(ws, report))
         screen.say_lines(views.completed(ws, module, progress) if report.ok else [])
         screen.next_step(following)
-    _end(report)
-
-
-def _show(ws: Workspace, report: Report) -> None:
-    from tito import explain
-
-    screen.say(explain.header(ws))
-    screen.say_lines(explain.lines(report))
-
-
-def _end(report: Report) -> None:
-    if not report.ok:
-        click.get_current_context().exit(FAILED)
+    sys.exit(0 if report.ok else FAILED)
 
 
 @group.command()
-@module_argument()
+@module_argument
 @click.option("--exercise", metavar="NAME", help="Only this exercise (its number or its name).")
 @click.option("--undo", is_flag=True, help="Bring back what the last reset or repair replaced.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(module: Module | None, exercise: str | None, undo: bool, yes: bool) -> None:
-    """Bring a notebook, or one exercise of it, back to how it was given.
+    """Bring a notebook, or one exercise, back to how it was given.
 
     What was there is kept in .tinytorch/snapshots, and --undo brings it back.
     """
@@ -180,9 +164,8 @@ def solution(name: str, insist: bool, as_json: bool) -> None:
     """The course's solution of an exercise that passes.
 
     \b
-    Examples:
-      tito module solution 05.8
-      tito module solution Tensor.sum --insist
+    Example:
+      tito module solution 05.8 --insist
     """
     from tito import lesson, overview
 
@@ -203,7 +186,7 @@ def solution(name: str, insist: bool, as_json: bool) -> None:
 
 
 @group.command()
-@module_argument()
+@module_argument
 @click.option("--exported", is_flag=True, help="The file in your framework instead.")
 @json_option
 def path(module: Module | None, exported: bool, as_json: bool) -> None:
@@ -212,6 +195,6 @@ def path(module: Module | None, exported: bool, as_json: bool) -> None:
     module = chosen(module, progress)
     notebook, file = ws.notebook_path(module), ws.export_path(module.export)
     if as_json:
-        return screen.say_json({"module": module.id, "notebook": str(notebook),
-                                "exported": str(file)})
+        found = {"module": module.id, "notebook": str(notebook), "exported": str(file)}
+        return screen.say_json(found)
     screen.say(str(file if exported else notebook))

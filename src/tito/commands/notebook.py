@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tito.course import Module
     from tito.workspace import Workspace
 
-PACKAGES = {"jupyter": ("jupyterlab", "jupyter"), "marimo": ("marimo", "explore")}
+PACKAGES = {"jupyter": "jupyterlab", "marimo": "marimo"}
 COLAB = """\
 1. open https://colab.research.google.com and choose File, Upload notebook: {path}
 2. put this in a cell at the top and run it:
-     !pip install tinytorch && tito init my-torch
+     !pip install git+https://github.com/tinytorch/tinytorch && tito init my-torch
      %cd my-torch
 3. upload the folder {package} to my-torch/tinytorch: your framework so far
 4. when you are done: File, Download .ipynb, back to {path}"""
@@ -38,7 +38,7 @@ def group() -> None:
 
 
 @group.command("open")
-@module_argument()
+@module_argument
 @click.option("--with", "tool", type=click.Choice(["jupyter", "marimo", "colab", "editor"]),
               help="Default: jupyter for .ipynb, your $EDITOR for .py.")
 @click.option("--print", "only_print", is_flag=True, help="Print the command; start nothing.")
@@ -77,9 +77,9 @@ def _command(ws: Workspace, path: Path, tool: str) -> list[str]:
             raise Trouble("no editor is set in $VISUAL or $EDITOR",
                           f"open {path} in the editor you like", ENVIRONMENT)
         return [*shlex.split(named), str(path)]
-    package, extra = PACKAGES[tool]
+    package = PACKAGES[tool]
     if find_spec(package) is None:
-        install = f"{Path(sys.executable)} -m pip install 'tinytorch[{extra}]'"
+        install = f"{shlex.quote(sys.executable)} -m pip install {package}"
         raise Trouble(f"{package} is not installed in this environment",
                       f"{install}   (or open {path} in any editor)", ENVIRONMENT)
     if tool == "jupyter":
@@ -102,7 +102,7 @@ def _start(command: list[str]) -> None:
 
 
 @group.command()
-@module_argument()
+@module_argument
 @click.option("--all", "every", is_flag=True, help="Every notebook, and those still to come.")
 @click.option("--to", "form", type=click.Choice(["ipynb", "py"]), required=True)
 @json_option
@@ -122,7 +122,8 @@ def convert(module: Module | None, every: bool, form: str, as_json: bool) -> Non
 
     ws, progress = here()
     if every and module:
-        raise Trouble("--all is every module: name none", f"tito notebook convert --all --to {form}")
+        raise Trouble("--all is every module: name none",
+                      f"tito notebook convert --all --to {form}")
     if every:
         found = [path for m in course.modules() for path in conversion.notebooks(ws, m)]
     else:

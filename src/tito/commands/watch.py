@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("watch")
-@module_argument()
+@module_argument
 def group(module: Module | None) -> None:
     """Check again every time you save.
 
