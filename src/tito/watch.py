@@ -248,6 +248,7 @@ class Watch:
         """Begin a check once a save has settled; take in the result of one that ended."""
         before, self.seen = self.seen, stamp(self.path)
         if self.seen != self.wanted and self.seen == before and self.seen is not None:
+            self.message = []
             self.start()
         if self.check and self.check.done:
             self.result = self.check.result()
@@ -327,7 +328,8 @@ class Watch:
         return [*lines, *([""] if self.message else []), *self.message]
 
     def report_lines(self, report: Report) -> list[str]:
-        lines = explain.lines(report, tall=max(3, (shutil.get_terminal_size().lines - 14) // 2))
+        tall = max(3, (shutil.get_terminal_size().lines - 14) // 2)
+        lines = explain.lines(report, tall)
         if report.failure and self.hint[0] == report.failure.step.name:
             lines += self.hint[1]
         return lines

@@ -1,4 +1,4 @@
-"""Hidden variants of module 07's checks: other seeds and shapes, and a resume in a fresh process."""
+"""Hidden variants of module 07: other seeds and shapes, and a resume in a fresh process."""
 
 import json
 import math

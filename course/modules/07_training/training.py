@@ -95,7 +95,8 @@ def by_hand(net, optimizer, epochs):
     for _ in range(epochs):
         for start in range(0, 256, 32):
             optimizer.zero_grad()
-            loss = CrossEntropyLoss()(net(Tensor(points[start : start + 32])), labels[start : start + 32])
+            rows = slice(start, start + 32)
+            loss = CrossEntropyLoss()(net(Tensor(points[rows])), labels[rows])
             loss.backward()
             optimizer.step()
         losses.append(loss.item())
@@ -173,20 +174,17 @@ never from NumPy's global one: the generator's state goes into the checkpoint.
 
 # %% exercise="batches"
 #| export
-Batch = tuple[Tensor, Tensor]
-
-
 def batches(
     x: Tensor | np.ndarray,
     y: Tensor | np.ndarray,
     batch_size: int,
     shuffle: bool = False,
     generator: np.random.Generator | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the rows of `x` and `y` together, `batch_size` at a time, as pairs of Tensors.
 
-    x: (N, ...), y: (N, ...). The last batch has the rows that remain. With `shuffle` the order is one
-    permutation drawn from `generator` (None: the framework's default_generator).
+    x: (N, ...), y: (N, ...). The last batch has the rows that remain. With `shuffle` the order is
+    one permutation drawn from `generator` (None: the framework's default_generator).
     Raises ValueError naming both lengths if they differ.
     Cost: every row copied once.
 
@@ -319,7 +317,7 @@ step) are passed over. Return the length **before** clipping: it is the number t
 def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients by one factor so that their joint length is at most `max_norm`.
 
-    params: those with `grad` None are left out. The factor is max_norm / (length + 1e-6), at most 1.
+    params: any with `grad` None are left out. The factor: max_norm / (length + 1e-6), at most 1.
     Returns the length before clipping. Cost: two passes over the gradients.
     Source: Pascanu et al. 2013, algorithm 1; torch.nn.utils.clip_grad_norm_.
 
@@ -374,12 +372,9 @@ first.
 
 # %% exercise="training_step"
 #| export
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
 def training_step(
     model: Module,
-    loss_fn: Loss,
+    loss_fn: Callable,
     optimizer: Optimizer,
     x: Tensor,
     y: Tensor,
@@ -461,9 +456,9 @@ count too much. Multiply the loss by its share of the rows, before `backward`.
 #| export
 def accumulated_step(
     model: Module,
-    loss_fn: Loss,
+    loss_fn: Callable,
     optimizer: Optimizer,
-    parts: list[Batch],
+    parts: list[tuple[Tensor, Tensor]],
     clip_norm: float | None = None,
 ) -> float:
     """One update from several small batches, equal to `training_step` on all their rows at once.
@@ -504,8 +499,9 @@ def _watched():
 _parts = [(Tensor([[1.0], [2.0]]), Tensor([[2.0], [4.0]])), (Tensor([[3.0]]), Tensor([[6.0]]))]
 _model = _watched()
 _optimizer = SGD(_model.parameters(), lr=0.1)
-check.close("loss of parts with 2 rows and 1 row", accumulated_step(_model, MSELoss(), _optimizer, _parts),
-            56 / 3, why="mean of 4, 16 and 36 over all three rows", rtol=1e-5)
+_loss = accumulated_step(_model, MSELoss(), _optimizer, _parts)
+check.close("loss of parts with 2 rows and 1 row", _loss, 56 / 3,
+            why="mean of 4, 16 and 36 over all three rows")
 check.close("w after one accumulated step", _model.weight.data, [[28 / 15]],
             why="gradient -(4 + 16 + 36) / 3 = -18.667, one step of 0.1")
 check.equal("weight had a gradient at the forward of part 1, of part 2", _model.seen, [False, True],
@@ -557,7 +553,7 @@ def warmup_cosine(
 ) -> float:
     """Learning rate of step `step` (from 0): a linear climb to `base_lr`, then half a cosine wave.
 
-    The climb takes `warmup_steps` (0: none), the wave ends at `total_steps`; from there on `min_lr`.
+    The climb takes `warmup_steps` (0: none), the wave ends at `total_steps`; after it, `min_lr`.
     Source: Loshchilov & Hutter 2017, equation 5; warm-up: Goyal et al. 2017, section 2.2.
 
     >>> [round(warmup_cosine(s, 0.1, 4, 12), 4) for s in (0, 3, 4, 8, 12)]
@@ -576,7 +572,7 @@ check.close("rates of steps 0, 1, 2, 3 (base 0.1, warmup 4, total 12)",
             why="a quarter more each step; the first step is 1/4 of 0.1, not 0")
 check.close("rates of steps 4, 6, 8, 12", [warmup_cosine(_s, 0.1, 4, 12) for _s in (4, 6, 8, 12)],
             [0.1, 0.0853553, 0.05, 0.0],
-            why="progress 0, 1/4, 1/2, 1 of the eight steps after the climb; (1 + cos 45°) / 2 = 0.854")
+            why="progress 0, 1/4, 1/2, 1 of the eight steps after the climb; (1 + cos 45°) / 2 = 0.85")
 check.close("rate of step 16, after the end", warmup_cosine(16, 0.1, 4, 12), 0.0,
             why="the wave would be on its way up again; the schedule stays at min_lr")
 check.close("base 1, no warmup, total 10, min 0.2: steps 0, 5, 10",
@@ -705,7 +701,7 @@ check.equal("min_delta 0.1: [1, 1.05, 1.08]", _stop([1.0, 1.05, 1.08]), True,
 check.equal("min_delta 0.1: [1, 0.95, 0.93]", _stop([1.0, 0.95, 0.93]), True,
             why="neither beats 1.0 by more than 0.1")
 check.equal("min_delta 0.1: [1, 0.95, 0.88]", _stop([1.0, 0.95, 0.88]), False,
-            why="0.88 beats 1.0 by 0.12; the small gain of 0.95 did not count and did not move the best")
+            why="0.88 beats 1.0 by 0.12; the small gain of 0.95 did not move the best")
 
 # %% [markdown]
 """
@@ -726,7 +722,7 @@ loss 4.667 over 3 rows, loss 16 over 1 row     (3 * 4.667 + 1 * 16) / 4 = 7.5   
 # %% exercise="evaluate"
 #| export
 def evaluate(
-    model: Module, loss_fn: Loss, parts: Iterable[Batch], metric: Callable | None = None
+    model: Module, loss_fn: Callable, parts: Iterable[tuple[Tensor, Tensor]], metric: Callable | None = None
 ) -> dict[str, float]:
     """Mean loss, and mean `metric(output, y)` under its own name, over all rows of `parts`.
 
@@ -801,10 +797,7 @@ be iterated again and again and gives `(x, y)` batches: a list, and from module 
 
 # %% given="Trainer"
 #| export
-Data = Batch | Iterable[Batch]
-
-
-def _groups(parts: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+def _groups(parts: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Lists of `size` batches; the last may be shorter."""
     parts = iter(parts)
     while group := list(islice(parts, size)):
@@ -825,7 +818,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        loss_fn: Loss,
+        loss_fn: Callable,
         optimizer: Optimizer,
         *,
         batch_size: int = 64,
@@ -842,14 +835,14 @@ class Trainer:
         self.epoch = 0
         self.history: dict[str, list[float]] = {}
 
-    def _parts(self, data: Data, shuffle: bool) -> Iterable[Batch]:
-        """Batches of `data`: a pair (x, y) is cut up and maybe shuffled, the rest comes as it is."""
+    def _parts(self, data: Iterable, shuffle: bool) -> Iterable[tuple[Tensor, Tensor]]:
+        """Batches of `data`: a pair (x, y) is cut up, batches come as they are."""
         pair = isinstance(data, (tuple, list)) and len(data) == 2
         if pair and not isinstance(data[0], (tuple, list)):
             return batches(*data, self.batch_size, shuffle, self.generator)
         return data
 
-    def evaluate(self, data: Data) -> dict[str, float]:
+    def evaluate(self, data: Iterable) -> dict[str, float]:
         """Mean loss and metric over all rows of `data`, in eval mode."""
         return evaluate(self.model, self.loss_fn, self._parts(data, shuffle=False), self.metric)
 
@@ -885,11 +878,11 @@ schedule one step on after each update. The result is the mean training loss ove
 # %% exercise="Trainer.train_epoch"
 #| export
 @method_of(Trainer)
-def train_epoch(self, data: Data) -> float:
+def train_epoch(self, data: Iterable) -> float:
     """Train on every row of `data` once, in train mode; returns the mean loss over rows.
 
-    Every `accumulate` batches make one optimizer step (the last one may have fewer) and one scheduler
-    step. Raises ValueError if `data` gives no batches.
+    Every `accumulate` batches make one optimizer step (the last one may have fewer) and one
+    scheduler step. Raises ValueError if `data` gives no batches.
     """
     total, rows = 0.0, 0
     ### BEGIN SOLUTION
@@ -965,13 +958,13 @@ calls `loss` is `val_loss` here.
 @method_of(Trainer)
 def fit(
     self,
-    data: Data,
+    data: Iterable,
     epochs: int,
-    validation: Data | None = None,
+    validation: Iterable | None = None,
     on_epoch: Callable | None = None,
     early_stopping: EarlyStopping | None = None,
 ) -> dict[str, list[float]]:
-    """Train for `epochs` more epochs, or until early stopping ends the run; returns the history.
+    """Train for `epochs` more epochs, or until early stopping ends it; returns the history.
 
     validation: data to evaluate after every epoch, recorded as "val_loss" and so on.
     on_epoch: called with this trainer after every epoch. early_stopping: looks at "val_loss".
@@ -1052,7 +1045,7 @@ class CheckpointError(ValueError):
 
 
 def _take_arrays(tree: object, arrays: dict[str, np.ndarray], path: str = "") -> object:
-    """`tree` as JSON can hold it; each array goes into `arrays`, and its name stays in its place."""
+    """`tree` as JSON can hold it; each array goes into `arrays`, its name stays in its place."""
     if isinstance(tree, np.ndarray):
         arrays[path] = np.asarray(tree, order="C")
         return {"array": path}
@@ -1221,9 +1214,9 @@ with tempfile.TemporaryDirectory() as _folder:
         _files[_name].write_bytes(_damage[_name])
     check.equal("the state comes back", _loaded(_path), repr(_state),
                 why="arrays with their dtype, numbers, and the key 0 as a number, not as a text")
-    for _name in _damage:
+    for _name, _file in _files.items():
         check.raises(f"a checkpoint that is damaged: {_name}", CheckpointError,
-                     lambda: load_checkpoint(_files[_name]), mention=[_name],
+                     lambda file=_file: load_checkpoint(file), mention=[_name],
                      why="name the file: nobody should continue from numbers that are not theirs")
     check.raises("a file that does not exist", FileNotFoundError,
                  lambda: load_checkpoint(Path(_folder, "none.ckpt")),
@@ -1267,7 +1260,7 @@ def _setup(self) -> dict:
 
 @method_of(Trainer)
 def state_dict(self) -> dict:
-    """Everything that the rest of the run depends on, as a snapshot that later epochs do not change.
+    """Everything the rest of the run depends on, a snapshot that later epochs do not change.
 
     Keys: setup, model, optimizer, scheduler (or None), shuffle, random, epoch, history.
     Cost: a copy of the parameters and of the optimizer's arrays.
@@ -1293,7 +1286,8 @@ _weights, _moments = repr(_state["model"]), repr(_state["optimizer"])
 check.equal("the names in the state", sorted(_state),
             ["epoch", "history", "model", "optimizer", "random", "scheduler", "setup", "shuffle"],
             why="each row of the table in Foundations, and the setup")
-check.equal("epoch and schedule", (_state["epoch"], _state["scheduler"]), (1, _run.scheduler.state_dict()),
+check.equal("epoch and schedule", (_state["epoch"], _state["scheduler"]),
+            (1, _run.scheduler.state_dict()),
             why="24 rows in batches of 8: one epoch, three steps of the schedule")
 check.equal("shuffle", repr(_state["shuffle"]), repr(_run.generator.bit_generator.state),
             why="the trainer's own generator draws the order of the rows")
@@ -1330,7 +1324,7 @@ def load_state_dict(self, state: dict) -> None:
         theirs = state.get("setup", {}).get(name)
         if theirs != mine:
             raise CheckpointError(
-                f"the checkpoint's run has {name} {theirs!r}, this trainer has {mine!r}. Build it as "
+                f"the checkpoint's run has {name} {theirs!r}, this trainer {mine!r}. Build it as "
                 "the run was built; to change a setting, load first and set it afterwards."
             )
     ### BEGIN SOLUTION
@@ -1385,23 +1379,23 @@ def save(self, path: str | Path) -> None:
 
 @method_of(Trainer)
 def load(self, path: str | Path) -> None:
-    """Continue the run in the checkpoint `path`; CheckpointError if it is damaged or another's."""
+    """Continue the run in `path`; CheckpointError if it is damaged or another run's."""
     self.load_state_dict(load_checkpoint(path))
 
 
 def train_loop(
     model: Module,
-    data: Data,
-    loss_fn: Loss,
+    data: Iterable,
+    loss_fn: Callable,
     optimizer: Optimizer,
     epochs: int = 1,
     batch_size: int = 64,
-    validation: Data | None = None,
+    validation: Iterable | None = None,
     on_epoch: Callable | None = None,
     early_stopping: EarlyStopping | None = None,
     **options,
 ) -> dict[str, list[float]]:
-    """Train `model` on `data`; returns the history. `options` go to `Trainer`, the rest to `fit`."""
+    """Train `model` on `data`; returns the history. `options` go to the Trainer."""
     trainer = Trainer(model, loss_fn, optimizer, batch_size=batch_size, **options)
     return trainer.fit(data, epochs, validation, on_epoch, early_stopping)
 
@@ -1423,7 +1417,8 @@ def big_run(seed):
     net = Sequential(Linear(2, 32), Tanh(), Dropout(0.1), Linear(32, 32), Tanh(), Linear(32, 2))
     optimizer = Adam(net.parameters(), lr=0.02)
     schedule = WarmupCosine(optimizer, warmup_steps=3 * 13, total_steps=20 * 13)
-    return Trainer(net, CrossEntropyLoss(), optimizer, batch_size=32, scheduler=schedule, clip_norm=1.0)
+    return Trainer(net, CrossEntropyLoss(), optimizer, batch_size=32, clip_norm=1.0,
+                   scheduler=schedule)
 
 
 whole = big_run(seed=0)
@@ -1591,7 +1586,8 @@ this is why.
 net = whole.model
 for mode in ("train", "eval"):
     net.train() if mode == "train" else net.eval()
-    scores = [CrossEntropyLoss()(net(Tensor(validation[0])), validation[1]).item() for _ in range(4)]
+    outputs = [net(Tensor(validation[0])) for _ in range(4)]
+    scores = [CrossEntropyLoss()(output, validation[1]).item() for output in outputs]
     print(f"{mode:5} mode, four times the same data:", "  ".join(f"{v:.5f}" for v in scores))
 
 # %% [markdown]
@@ -1607,7 +1603,7 @@ code.)
 
 # %% exercise="predict.total_steps"
 ### BEGIN SOLUTION
-total_steps = 10 * -(-(-(-50_000 // 64)) // 4)
+total_steps = 10 * math.ceil(math.ceil(50_000 / 64) / 4)
 ### END SOLUTION
 
 # %% check="predict.total_steps" points=1
@@ -1628,8 +1624,8 @@ peak_megabytes = (1_000_000 + 2 * 1_000_000 + 256 * 150_000) * 4 / 1e6
 ### END SOLUTION
 
 # %% check="predict.peak_megabytes" points=1
-check.prediction("megabytes at the peak with batch size 256", peak_megabytes, 165.6, unit="MB", rel=0.01,
-                 why="parameters and moments do not know the batch; activations grow with it")
+check.prediction("megabytes at the peak with batch size 256", peak_megabytes, 165.6, unit="MB",
+                 rel=0.01, why="parameters and moments do not know the batch; activations grow with it")
 
 # %% [markdown]
 """

@@ -37,4 +37,5 @@ def group(module: Module | None) -> None:
         raise Trouble("tito watch draws on a terminal, and this is none",
                       f"tito module test {module.number:02d}")
     Watch(ws, module).run()
+    _, progress = here()
     screen.next_step(overview.next_command(progress))
