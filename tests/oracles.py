@@ -8,11 +8,11 @@ from zlib import crc32
 
 import numpy as np
 import torch
-
-import tinytorch
 from tinytorch.core import activations, layers, losses
 from tinytorch.core.autograd import topological_sort
 from tinytorch.core.tensor import Tensor, cat, stack
+
+import tinytorch
 
 # float32 has 24 bits: results agree to a few units in the last place. Sums of n products in another
 # order differ by about sqrt(n) of them, which 1e-5 covers for every shape used here.
@@ -38,7 +38,6 @@ OURS = SimpleNamespace(
     index=lambda values: Tensor(values),
     classes=lambda values: Tensor(values),
     tensor=lambda values: Tensor(np.asarray(values, dtype=np.float32)),
-    transpose=lambda x, a, b: x.transpose(a, b),
 )
 
 
@@ -63,7 +62,6 @@ TORCH = SimpleNamespace(
     index=lambda values: torch.tensor(values, dtype=torch.int64),
     classes=lambda values: torch.tensor(values, dtype=torch.int64),
     tensor=lambda values: torch.tensor(np.asarray(values, dtype=np.float32)),
-    transpose=lambda x, a, b: x.transpose(a, b),
 )
 
 

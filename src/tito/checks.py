@@ -14,8 +14,18 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "CheckFailure", "choice", "close", "connected", "equal", "grads", "prediction", "raises", "rule",
-    "same_storage", "tensor", "true",
+    "CheckFailure",
+    "choice",
+    "close",
+    "connected",
+    "equal",
+    "grads",
+    "prediction",
+    "raises",
+    "rule",
+    "same_storage",
+    "tensor",
+    "true",
 ]
 
 
@@ -91,7 +101,11 @@ def _show(value: Any) -> str:
         return f"Tensor {_show(inner)}" if isinstance(inner, np.ndarray) else f"Tensor of {inner!r}"
     if isinstance(value, np.ndarray):
         text = np.array2string(value, precision=6, threshold=24, edgeitems=3, separator=", ")
-        return f"shape {value.shape}, {value.dtype}:\n{text}" if value.ndim else f"{value.dtype} {text}"
+        return (
+            f"shape {value.shape}, {value.dtype}:\n{text}"
+            if value.ndim
+            else f"{value.dtype} {text}"
+        )
     text = repr(value)
     return text if len(text) <= 400 else text[:400] + " …"
 
@@ -99,10 +113,14 @@ def _show(value: Any) -> str:
 def equal(what: str, got: Any, expected: Any, why: str = "") -> None:
     """Exactly equal: numbers, strings, tuples, shapes."""
     same = type(got) is type(expected) or (
-        isinstance(got, (int, float, np.number)) and isinstance(expected, (int, float, np.number))
-        and not isinstance(got, bool) and not isinstance(expected, bool)
+        isinstance(got, (int, float, np.number))
+        and isinstance(expected, (int, float, np.number))
+        and not isinstance(got, bool)
+        and not isinstance(expected, bool)
     )
-    ok = bool(same and np.array_equal(np.asarray(got, dtype=object), np.asarray(expected, dtype=object)))
+    ok = bool(
+        same and np.array_equal(np.asarray(got, dtype=object), np.asarray(expected, dtype=object))
+    )
     _judge(ok, what, why, _show(expected), _show(got), _freeze(got))
 
 
@@ -113,14 +131,16 @@ def true(what: str, condition: Any, why: str = "", got: Any = None) -> None:
     _judge(value, what, why, "", shown, (value, shown))
 
 
-def close(what: str, got: Any, expected: Any, why: str = "", rtol: float = 1e-5,
-          atol: float = 1e-6) -> None:
+def close(
+    what: str, got: Any, expected: Any, why: str = "", rtol: float = 1e-5, atol: float = 1e-6
+) -> None:
     """Same shape and the same numbers within `rtol`·|expected| + `atol`; arrays or numbers."""
     _compare(what, got, expected, why, rtol, atol)
 
 
-def tensor(what: str, got: Any, expected: Any, why: str = "", rtol: float = 1e-5,
-           atol: float = 1e-6) -> None:
+def tensor(
+    what: str, got: Any, expected: Any, why: str = "", rtol: float = 1e-5, atol: float = 1e-6
+) -> None:
     """`got` is a Tensor holding a float32 array with the shape and the numbers of `expected`."""
     if _kind(got) not in ("Tensor", "Parameter"):
         advice = f"{_kind(got)}: {_show(got)}"
@@ -129,8 +149,14 @@ def tensor(what: str, got: Any, expected: Any, why: str = "", rtol: float = 1e-5
     data = got.data
     if not isinstance(data, np.ndarray) or data.dtype != np.float32:
         kind = f"{_kind(data)} of {data.dtype}" if isinstance(data, np.ndarray) else _kind(data)
-        return _judge(False, what, "a Tensor always holds a float32 NumPy array",
-                      "data: ndarray of float32", f"data: {kind}", kind)
+        return _judge(
+            False,
+            what,
+            "a Tensor always holds a float32 NumPy array",
+            "data: ndarray of float32",
+            f"data: {kind}",
+            kind,
+        )
     _compare(what, got, expected, why, rtol, atol)
 
 
@@ -141,8 +167,14 @@ def _compare(what: str, got: Any, expected: Any, why: str, rtol: float, atol: fl
     except (TypeError, ValueError):
         return _judge(False, what, why, _show(want), _show(got), repr(got))
     if have.shape != want.shape:
-        return _judge(False, what, why, f"shape {want.shape}", f"shape {have.shape}:\n{_show(have)}",
-                      _freeze(have))
+        return _judge(
+            False,
+            what,
+            why,
+            f"shape {want.shape}",
+            f"shape {have.shape}:\n{_show(have)}",
+            _freeze(have),
+        )
     ok = bool(np.allclose(have, want, rtol=rtol, atol=atol, equal_nan=True))
     _judge(ok, what, why, _numbers(want, have, ok), _numbers(have, want, ok), _freeze(have))
 
@@ -163,8 +195,13 @@ def same_storage(what: str, view: Any, base: Any, expected: bool = True, why: st
     _judge(shares == expected, what, why, words[expected], words[shares], shares)
 
 
-def raises(what: str, error: type[BaseException], call: Callable[[], Any], why: str = "",
-           mention: Sequence[str] = ()) -> None:
+def raises(
+    what: str,
+    error: type[BaseException],
+    call: Callable[[], Any],
+    why: str = "",
+    mention: Sequence[str] = (),
+) -> None:
     """`call()` raises `error`, and its message names every word in `mention`."""
     wanted = error.__name__ + (f" that mentions {', '.join(mention)}" if mention else "")
     try:
@@ -183,18 +220,32 @@ def raises(what: str, error: type[BaseException], call: Callable[[], Any], why: 
     _judge(False, what, why, wanted, f"no error; it returned {_show(result)}", _freeze(result))
 
 
-def grads(what: str, check_grads: Callable[..., Any], f: Callable[..., Any], *inputs: Any,
-          why: str = "the gradient must equal the slope that central differences measure") -> None:
+def grads(
+    what: str,
+    check_grads: Callable[..., Any],
+    f: Callable[..., Any],
+    *inputs: Any,
+    why: str = "the gradient must equal the slope that central differences measure",
+) -> None:
     """The learner's own `check_grads` accepts the gradients of `f` at `inputs`."""
     try:
         check_grads(f, *inputs)
     except ValueError as caught:
-        return _judge(False, what, why, "analytic gradient = measured slope", str(caught), str(caught))
+        return _judge(
+            False, what, why, "analytic gradient = measured slope", str(caught), str(caught)
+        )
     _judge(True, what, why, "", "", True)
 
 
-def rule(what: str, rule_: Callable[..., Any], position: int, f: Callable[..., Any], *arrays: Any,
-         why: str = "", **options: Any) -> None:
+def rule(
+    what: str,
+    rule_: Callable[..., Any],
+    position: int,
+    f: Callable[..., Any],
+    *arrays: Any,
+    why: str = "",
+    **options: Any,
+) -> None:
     """A gradient rule `rule_(g, out, *arrays, **options)` for the array at `position` gives the
     slope of `f`, which computes the same operation on plain float64 arrays."""
     values = [np.array(a, dtype=np.float64) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -211,8 +262,14 @@ def rule(what: str, rule_: Callable[..., Any], position: int, f: Callable[..., A
     got = rule_(g, out, *values, **options)
     if isinstance(got, np.ndarray) and got.shape != slope.shape and got.shape == g.shape:
         got = _summed(got, slope.shape)
-    _compare(what, got, slope, why or "a rule must give the slope that central differences measure",
-             1e-4, 1e-6)
+    _compare(
+        what,
+        got,
+        slope,
+        why or "a rule must give the slope that central differences measure",
+        1e-4,
+        1e-6,
+    )
 
 
 def _summed(gradient: Any, shape: tuple[int, ...]) -> Any:
@@ -222,10 +279,33 @@ def _summed(gradient: Any, shape: tuple[int, ...]) -> Any:
     return gradient.sum(axis=ones, keepdims=True) if ones else gradient
 
 
-OPERATIONS = (
-    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __neg__ "
-    "__matmul__ __getitem__ exp log sqrt abs clamp sum mean var max reshape permute cat clone"
-).split()
+OPERATIONS = [
+    "__add__",
+    "__radd__",
+    "__sub__",
+    "__rsub__",
+    "__mul__",
+    "__rmul__",
+    "__truediv__",
+    "__rtruediv__",
+    "__pow__",
+    "__neg__",
+    "__matmul__",
+    "__getitem__",
+    "exp",
+    "log",
+    "sqrt",
+    "abs",
+    "clamp",
+    "sum",
+    "mean",
+    "var",
+    "max",
+    "reshape",
+    "permute",
+    "cat",
+    "clone",
+]
 
 
 def connected(what: str, call: Callable[..., Any], *inputs: Any, why: str = "") -> None:
@@ -238,9 +318,14 @@ def connected(what: str, call: Callable[..., Any], *inputs: Any, why: str = "") 
             reached.add(id(source))
             result = call(*inputs)
             ok = id(result) in reached
-        _judge(ok, what, why or "computed on .data, the numbers are right but no gradient can flow back",
-               f"a result made by Tensor operations from input {position + 1}",
-               "a result made from its .data" if not ok else "", (position, ok))
+        _judge(
+            ok,
+            what,
+            why or "computed on .data, the numbers are right but no gradient can flow back",
+            f"a result made by Tensor operations from input {position + 1}",
+            "a result made from its .data" if not ok else "",
+            (position, ok),
+        )
 
 
 @contextmanager
@@ -258,6 +343,7 @@ def _marking(kind: type) -> Iterator[set[int]]:
             if any(id(argument) in reached for argument in args):
                 reached.add(id(result))
             return result
+
         return call
 
     try:
@@ -269,19 +355,32 @@ def _marking(kind: type) -> Iterator[set[int]]:
             setattr(base, name, operation)
 
 
-def prediction(what: str, answer: Any, expected: float, why: str = "", rel: float = 0.05,
-               unit: str = "") -> None:
-    """A predicted number, right within `rel`; a wrong one is told how far off it is, not the answer."""
+def prediction(
+    what: str, answer: Any, expected: float, why: str = "", rel: float = 0.05, unit: str = ""
+) -> None:
+    """A predicted number, right within `rel`; a wrong one is told how far off, not the answer."""
     if answer is Ellipsis or answer is None:
-        return _judge(False, what, why, f"a number{f' in {unit}' if unit else ''}",
-                      "not answered yet (...)", "unanswered")
+        return _judge(
+            False,
+            what,
+            why,
+            f"a number{f' in {unit}' if unit else ''}",
+            "not answered yet (...)",
+            "unanswered",
+        )
     try:
         value = float(answer)
     except (TypeError, ValueError):
         return _judge(False, what, why, "a number", _show(answer), repr(answer))
     ok = abs(value - expected) <= rel * abs(expected)
-    _judge(ok, what, why, f"within {rel:.0%} of the measured value", _distance(value, expected, unit),
-           value)
+    _judge(
+        ok,
+        what,
+        why,
+        f"within {rel:.0%} of the measured value",
+        _distance(value, expected, unit),
+        value,
+    )
 
 
 def _distance(value: float, expected: float, unit: str) -> str:
@@ -296,8 +395,9 @@ def _distance(value: float, expected: float, unit: str) -> str:
 def choice(what: str, answer: Any, expected: str, options: Sequence[str], why: str = "") -> None:
     """One of the lettered options; the message says why without giving the letter away."""
     if answer is Ellipsis or answer is None:
-        return _judge(False, what, why, f"one of {', '.join(options)}", "not answered yet (...)",
-                      "unanswered")
+        return _judge(
+            False, what, why, f"one of {', '.join(options)}", "not answered yet (...)", "unanswered"
+        )
     given = str(answer).strip().lower()
     if given not in options:
         return _judge(False, what, "", f"one of {', '.join(options)}", _show(answer), given)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tito import source, workspace
-from tito.workspace import Workspace, WorkspaceError
+from tito.workspace import Workspace
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -54,14 +54,3 @@ def scratch(ws: Workspace, path: Path) -> Path:
     copy = ws.state_dir / "explore" / f"{path.parent.name}.ipynb"
     ws.write(copy, source.write(copy, source.read(path)))
     return copy
-
-
-def readable(path: Path) -> None:
-    """Raises WorkspaceError, with the command that brings a copy back, for a damaged notebook."""
-    try:
-        source.read(path)
-    except source.SourceError as error:
-        what = str(error).partition("\nNext: ")[0]
-        raise WorkspaceError(
-            f"{what}\nNext: tito module reset {path.parent.name[:2]} --undo"
-        ) from None

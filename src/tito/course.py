@@ -1,4 +1,4 @@
-"""The course as data: which modules and milestones there are, in what order, and where they live."""
+"""The course as data: which modules and milestones there are, in what order, and where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CourseError(LookupError):
 
 @dataclass(frozen=True)
 class Module:
-    """One of the twenty modules; `path` is its percent source (present once the module is written)."""
+    """One of the twenty modules; `path` is its percent source, present once it is written."""
 
     id: str
     title: str
@@ -122,8 +122,13 @@ def modules() -> list[Module]:
 def milestones() -> list[Milestone]:
     """All milestones in order, written or not."""
     rows = _table()["milestone"]
-    return [Milestone(needs=(row["needs"][0], row["needs"][1]),
-                      **{k: v for k, v in row.items() if k != "needs"}) for row in rows]
+    return [
+        Milestone(
+            needs=(row["needs"][0], row["needs"][1]),
+            **{k: v for k, v in row.items() if k != "needs"},
+        )
+        for row in rows
+    ]
 
 
 def facades() -> dict[str, list[str]]:
@@ -132,7 +137,7 @@ def facades() -> dict[str, list[str]]:
 
 
 def find_module(name: str | int) -> Module:
-    """The module called `5`, `05`, `autograd` or `05_autograd`; CourseError with a suggestion otherwise."""
+    """The module called `5`, `05`, `autograd` or `05_autograd`. Raises CourseError otherwise."""
     text = str(name).strip().lower()
     for module in modules():
         if text in (module.id, module.name, f"{module.number:02d}", str(module.number)):
@@ -175,5 +180,7 @@ def _names(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     cells = path.read_text(encoding="utf-8").split("\n# %%")
-    exported = "\n".join(cell for cell in cells if "\n#| export" in cell and "\n@method_of" not in cell)
+    exported = "\n".join(
+        cell for cell in cells if "\n#| export" in cell and "\n@method_of" not in cell
+    )
     return frozenset(a or b for a, b in _DEFINITION.findall(exported))

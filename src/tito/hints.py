@@ -1,4 +1,4 @@
-"""Help in words: the hint ladder, the diagnosis of known mistakes, the symptom table of a module."""
+"""Help in words: hint ladders, diagnoses of known mistakes, the symptom table of a module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNGS = 3
 
 @dataclass(frozen=True)
 class Knockout:
-    """A wrong solution that learners write: what replaces the solution region, and what it means."""
+    """A wrong solution that learners write: what replaces the solution, and what it means."""
 
     exercise: str
     name: str
@@ -51,17 +51,23 @@ def knockouts(module: Module) -> list[Knockout]:
     return [Knockout(exercise=name, **row) for name, rows in table.items() for row in rows]
 
 
-@lru_cache(maxsize=32)
 def released(module: Module) -> source.Notebook:
     """The notebook as the learner first gets it: prose, holes and checks."""
-    return solutions.strip(source.read(module.path), module.id)
+    return _released(module.path, module.id)
+
+
+@lru_cache(maxsize=32)
+def _released(path: Path, module_id: str) -> source.Notebook:
+    return solutions.strip(source.read(path), module_id)
 
 
 def symptoms(module: Module) -> list[Symptom]:
     """The rows of the table under "When it fails"."""
     text = "\n".join(cell.source for cell in released(module).cells if cell.kind == "markdown")
     table = text.partition("## When it fails")[2]
-    rows = [line.strip().strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    rows = [
+        line.strip().strip("|").split("|") for line in table.splitlines() if line.startswith("|")
+    ]
     return [Symptom(*(part.strip() for part in row)) for row in rows[2:] if len(row) == 3]
 
 

@@ -31,7 +31,9 @@ class Leg:
     seconds: float
 
 
-def walk(folder: Path, last: int = 20, milestones: bool = True, data: str = "tinydigits") -> Iterator[Leg]:
+def walk(
+    folder: Path, last: int = 20, milestones: bool = True, data: str = "tinydigits"
+) -> Iterator[Leg]:
     """Walk modules 1 to `last` in a new workspace in `folder`, then its milestones."""
     began = time.perf_counter()
     tito(folder.parent, "init", str(folder))
@@ -59,23 +61,31 @@ def _solve(folder: Path, module: Module) -> str:
     tito(folder, "module", "test", number)
     tito(folder, "module", "complete", number)
     names = [name for name in export.exported_names(source.read(module.path)) if name[0] != "_"]
-    _python(folder, f"from tinytorch.{module.export} import {', '.join(names)}\n"
-                    f"from tinytorch import {names[0]}\nimport tinytorch\n"
-                    "assert tinytorch.origin.kind == 'student', tinytorch.origin")
+    _python(
+        folder,
+        f"from tinytorch.{module.export} import {', '.join(names)}\n"
+        f"from tinytorch import {names[0]}\nimport tinytorch\n"
+        "assert tinytorch.origin.kind == 'student', tinytorch.origin",
+    )
     return f"{len(names)} names exported"
 
 
 def solved(module: Module, mine: source.Notebook) -> source.Notebook:
     """The learner's notebook with every hole filled by the reference solution."""
-    answers = {c.name: solutions.solution(c) for c in source.read(module.path).cells
-               if c.role == "exercise"}
+    answers = {
+        c.name: solutions.solution(c)
+        for c in source.read(module.path).cells
+        if c.role == "exercise"
+    }
     cells = [solutions.fill(c, answers[c.name]) if c.role == "exercise" else c for c in mine.cells]
     return source.Notebook(cells, mine.metadata)
 
 
 def tito(cwd: Path, *words: str, expect: int = 0, limit: float = 300) -> str:
     """Run a tito command as a learner would; its standard output. Raises JourneyError."""
-    return _run([sys.executable, "-m", "tito", *words], cwd, expect, limit, f"tito {' '.join(words)}")
+    return _run(
+        [sys.executable, "-m", "tito", *words], cwd, expect, limit, f"tito {' '.join(words)}"
+    )
 
 
 def _python(cwd: Path, script: str) -> str:
@@ -84,9 +94,18 @@ def _python(cwd: Path, script: str) -> str:
 
 def _run(command: list[str], cwd: Path, expect: int, limit: float, label: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k not in ("TINYTORCH", "TINYTORCH_UPTO")}
-    done = subprocess.run(command, cwd=cwd, env={**environment, "CI": "1"}, capture_output=True,
-                          text=True, stdin=subprocess.DEVNULL, timeout=limit)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**environment, "CI": "1"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=limit,
+    )
     if done.returncode != expect:
-        raise JourneyError(f"{label}: exit code {done.returncode}, expected {expect}\n"
-                           f"{(done.stdout + done.stderr)[-3000:]}")
+        raise JourneyError(
+            f"{label}: exit code {done.returncode}, expected {expect}\n"
+            f"{(done.stdout + done.stderr)[-3000:]}"
+        )
     return done.stdout

@@ -14,7 +14,7 @@ from tito import course, export, hints, sandbox, solutions, source
 from tito.course import Module
 from tito.progress import ModuleRecord, Progress, now
 from tito.sandbox import Failure, Outcome, Step
-from tito.source import Cell, Notebook
+from tito.source import Cell, Notebook, SourceError
 from tito.workspace import Workspace, WorkspaceError, refresh
 
 KEPT = ("given", "exercise", "check")
@@ -59,7 +59,7 @@ class Report:
 
 
 def require(progress: Progress, module: Module) -> None:
-    """Every module before this one is completed. Raises WorkspaceError naming the first that is not."""
+    """Every earlier module is completed. Raises WorkspaceError naming the first that is not."""
     if not module.exists:
         raise WorkspaceError(
             f"{module.id} is not part of this release of the course\nNext: tito module list"
@@ -87,10 +87,12 @@ def start(ws: Workspace, module: Module) -> Path:
 
 
 def start_extra(ws: Workspace, module: Module) -> list[Path]:
-    """Write the module's optional scaffolding notebooks, those not there yet; returns their paths."""
+    """Write the module's optional notebooks, those not there yet; returns their paths."""
     found = sorted((module.folder / "extra").glob("*.py"))
     if not found:
-        raise WorkspaceError(f"{module.id} has no extra notebooks\nNext: tito module start {module.name}")
+        raise WorkspaceError(
+            f"{module.id} has no extra notebooks\nNext: tito module start {module.name}"
+        )
     paths = []
     for file in found:
         path = ws.modules_dir / module.id / "extra" / f"{file.stem}.{ws.format}"
@@ -110,7 +112,12 @@ def notebook(ws: Workspace, module: Module) -> tuple[Path, Notebook]:
             f"{module.id} has not been started: {path} does not exist\n"
             f"Next: tito module start {module.number:02d}"
         )
-    return path, source.read(path)
+    try:
+        return path, source.read(path)
+    except SourceError as error:
+        what, undo = str(error).partition("\nNext: ")[0], " --undo" * bool(ws.snapshots(path))
+        reset = f"tito module reset {module.number:02d}{undo}"
+        raise SourceError(what, f"save it again from your editor, or {reset}") from None
 
 
 def reset(ws: Workspace, module: Module, exercise: str | None = None) -> Path:
@@ -128,14 +135,18 @@ def undo(ws: Workspace, module: Module) -> Path:
     """The notebook's newest snapshot back in place; what it replaces becomes a snapshot itself."""
     path = ws.notebook_path(module)
     if not ws.snapshots(path):
-        raise WorkspaceError(f"{path.name} has no snapshot yet\nNext: tito module test {module.name}")
+        raise WorkspaceError(
+            f"{path.name} has no snapshot yet\nNext: tito module test {module.name}"
+        )
     return ws.restore(path)
 
 
 def _with_cell(mine: Notebook, fresh: Notebook, name: str) -> Notebook:
     """`mine` with the exercise's cell as in `fresh`: in its place, or put back where it belongs."""
     kept = [c for c in mine.cells if not (c.role == "exercise" and c.name == name)]
-    position = next((i for i, c in enumerate(mine.cells) if c.role == "exercise" and c.name == name), None)
+    position = next(
+        (i for i, c in enumerate(mine.cells) if c.role == "exercise" and c.name == name), None
+    )
     cell = next(c for c in fresh.cells if c.role == "exercise" and c.name == name)
     if position is not None:
         return Notebook([*kept[:position], cell, *kept[position:]], mine.metadata)
@@ -169,7 +180,7 @@ def exercise_name(module: Module, asked: str) -> str:
 
 
 def plan(module: Module, mine: Notebook) -> Plan:
-    """The learner's cells with the course's own checks: missing ones put back, edited ones undone."""
+    """The learner's cells with the course's checks: missing ones put back, edited ones undone."""
     fresh = hints.released(module)
     originals = {(c.role, c.name): c for c in fresh.cells if c.role in KEPT}
     notices: list[str] = []
@@ -196,8 +207,12 @@ def plan(module: Module, mine: Notebook) -> Plan:
 
 def _twice(cell: Cell, first: int, second: int) -> Failure:
     step = Step("exercise", cell.name, cell.source, second)
-    return Failure(step, "notebook", f"the exercise stands twice, in cells {first} and {second}",
-                   [("do", "delete the one you do not want; both are your code, so tito will not")])
+    return Failure(
+        step,
+        "notebook",
+        f"the exercise stands twice, in cells {first} and {second}",
+        [("do", "delete the one you do not want; both are your code, so tito will not")],
+    )
 
 
 def _settled(cell: Cell, original: Cell, notices: list[str]) -> Cell:
@@ -209,7 +224,7 @@ def _settled(cell: Cell, original: Cell, notices: list[str]) -> Cell:
 
 
 def _inserted(cells: list[Cell], fresh: Notebook, cell: Cell) -> list[Cell]:
-    """`cells` with a missing one put back behind the nearest cell that comes before it as shipped."""
+    """`cells` with a missing one put back behind the nearest that comes before it as shipped."""
     order = [(c.role, c.name) if c.role else ("", c.source) for c in fresh.cells]
     mine = [(c.role, c.name) if c.role else ("", c.source) for c in cells]
     for key in reversed(order[: order.index((cell.role or "", cell.name))]):
@@ -260,9 +275,13 @@ def test(ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT) -> Rep
 def _check(ws: Workspace, module: Module, made: Plan, timeout: float) -> Report:
     if made.failure:
         return _report(module, Outcome(failures=[made.failure]), made.notices)
-    outcome = sandbox.run(made.steps, knockouts=mistakes(module), timeout=timeout,
-                          environment=environment(ws, module),
-                          cwd=ws.notebook_path(module).parent)
+    outcome = sandbox.run(
+        made.steps,
+        knockouts=mistakes(module),
+        timeout=timeout,
+        environment=environment(ws, module),
+        cwd=ws.notebook_path(module).parent,
+    )
     return _report(module, outcome, made.notices)
 
 
@@ -271,8 +290,14 @@ def _report(module: Module, outcome: Outcome, notices: list[str]) -> Report:
     passed = [step.name for step in outcome.passed if step.role == "check"]
     failure = outcome.failures[0] if outcome.failures else None
     return Report(
-        module, passed, exercises(module), sum(worth[name] for name in passed), sum(worth.values()),
-        failure, notices + (outcome.notes if failure else []), outcome.output,
+        module,
+        passed,
+        exercises(module),
+        sum(worth[name] for name in passed),
+        sum(worth.values()),
+        failure,
+        notices + (outcome.notes if failure else []),
+        outcome.output,
         sum(outcome.seconds.values()),
     )
 
@@ -281,7 +306,7 @@ def _report(module: Module, outcome: Outcome, notices: list[str]) -> Report:
 
 
 def complete(ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT) -> Report:
-    """Check; if all passes restore damaged cells, export to the learner's package, and record it."""
+    """Check; if all passes, restore damaged cells, export to the learner's package, record."""
     progress = Progress.load(ws)
     require(progress, module)
     path, mine = notebook(ws, module)
@@ -304,8 +329,9 @@ def complete(ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT) ->
     return report
 
 
-def check_export(ws: Workspace, module: Module, nb: Notebook, text: str,
-                 timeout: float) -> Failure | None:
+def check_export(
+    ws: Workspace, module: Module, nb: Notebook, text: str, timeout: float
+) -> Failure | None:
     """The checks once more, on the exported file instead of the notebook's cells."""
     steps = [Step("given", f"tinytorch/{module.export.replace('.', '/')}.py", text, 0)]
     steps += [s for s, c in _with_cells(nb) if s.role in KEPT and not export.is_exported(c)]
@@ -313,8 +339,13 @@ def check_export(ws: Workspace, module: Module, nb: Notebook, text: str,
     if outcome.ok:
         return None
     failure = outcome.failures[0]
-    failure.rows.append(("note", "this passes in the notebook but not in the exported file: "
-                         "is something defined in a cell without `#| export`?"))
+    failure.rows.append(
+        (
+            "note",
+            "this passes in the notebook but not in the exported file: "
+            "is something defined in a cell without `#| export`?",
+        )
+    )
     return failure
 
 

@@ -56,7 +56,9 @@ def build(ws: Workspace, module: Module) -> None:
     refresh(ws)
 
 
-def prove(folder: Path, modules: list[Module], progress: Callable[[str], None]) -> Iterator[Verdict]:
+def prove(
+    folder: Path, modules: list[Module], progress: Callable[[str], None]
+) -> Iterator[Verdict]:
     """Check `modules` one after another on a workspace in `folder` that grows with them."""
     ws = init(folder)
     for module in course.modules():
@@ -107,8 +109,9 @@ def _one_check(steps: list[Step], answer: Step) -> list[Step]:
 
 
 def _run(ws: Workspace, module: Module, runs: list[list[Step]], **options: object) -> list[Outcome]:
-    return sandbox.run_many(runs, environment=lesson.environment(ws, module), timeout=LONG,
-                            cwd=ws.root, **options)  # type: ignore[arg-type]
+    return sandbox.run_many(
+        runs, environment=lesson.environment(ws, module), timeout=LONG, cwd=ws.root, **options
+    )  # type: ignore[arg-type]
 
 
 def _answered(module: Module, solved: Notebook) -> dict[str, Step]:
@@ -128,8 +131,11 @@ def _form(module: Module, solved: Notebook) -> Proof:
     ladder = hints.ladder(module)
     problems = [f"{name} has no check" for name in names if name not in checks]
     problems += [f"check {name} has no exercise" for name in checks if name not in names]
-    problems += [f"{name} has {len(ladder.get(name, []))} hints, not {hints.RUNGS}"
-                 for name in names if len(ladder.get(name, [])) != hints.RUNGS]
+    problems += [
+        f"{name} has {len(ladder.get(name, []))} hints, not {hints.RUNGS}"
+        for name in names
+        if len(ladder.get(name, [])) != hints.RUNGS
+    ]
     problems += [f"hints for unknown exercise {name}" for name in ladder if name not in names]
     problems += [f"{name} is worth nothing" for name, worth in checks.items() if worth < 1]
     total = sum(checks.values()) + sum(asked)
@@ -149,8 +155,17 @@ def _form(module: Module, solved: Notebook) -> Proof:
     return Proof("anatomy", f"{len(names)} exercises, {total} points", problems)
 
 
-SPINE = ("Why", "Foundations", "Build", "Use", "Measure", "Break", "Reflect", "In production",
-         "When it fails")
+SPINE = (
+    "Why",
+    "Foundations",
+    "Build",
+    "Use",
+    "Measure",
+    "Break",
+    "Reflect",
+    "In production",
+    "When it fails",
+)
 
 
 def _missing_parts(solved: Notebook) -> list[str]:
@@ -166,7 +181,7 @@ def _missing_parts(solved: Notebook) -> list[str]:
 
 
 def _stubs(ws: Workspace, module: Module, solved: Notebook) -> Proof:
-    """As shipped, each exercise's own check fails with all others solved, and names the exercise."""
+    """As shipped, each exercise's check fails with all others solved, and names the exercise."""
     steps, holes = _steps(solved), _answered(module, solved)
     outcomes = _run(ws, module, [_one_check(steps, hole) for hole in holes.values()])
     problems = []
@@ -184,9 +199,12 @@ def _stubs(ws: Workspace, module: Module, solved: Notebook) -> Proof:
 def _solved(ws: Workspace, module: Module, solved: Notebook) -> Proof:
     """Solved, every check and every demo passes, within the seconds that watching allows."""
     everything = _run(ws, module, [_steps(solved), _steps(solved, (*lesson.KEPT, "demo"))])
-    checks, whole = everything
-    problems = [f"{failure.step.label}: {failure.kind}: {failure.what} {failure.rows}"
-                for outcome in everything for failure in outcome.failures]
+    checks = everything[0]
+    problems = [
+        f"{failure.step.label}: {failure.kind}: {failure.what} {failure.rows}"
+        for outcome in everything
+        for failure in outcome.failures
+    ]
     seconds = sum(checks.seconds.values())
     if seconds > 5:
         problems.append(f"the checks take {seconds:.1f} s, at most 5 wanted")
@@ -200,7 +218,9 @@ def _empty(ws: Workspace, module: Module) -> Proof:
     worth = lesson.points(module)
     earned = [step.name for step in outcome.passed if step.role == "check"]
     problems = [f"{name} earns {worth[name]} points on an empty notebook" for name in earned]
-    problems += [f.what for f in outcome.failures if f.kind in ("timeout", "crash", "exit", "memory")]
+    problems += [
+        f.what for f in outcome.failures if f.kind in ("timeout", "crash", "exit", "memory")
+    ]
     return Proof("empty scores 0", f"{sum(worth[name] for name in earned)} points", problems)
 
 
@@ -225,24 +245,37 @@ def _imported(text: str) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tinytorch":
             yield str(node.module), node.lineno
         if isinstance(node, ast.Import):
-            yield from ((a.name, node.lineno) for a in node.names if a.name.split(".")[0] == "tinytorch")
+            yield from (
+                (a.name, node.lineno) for a in node.names if a.name.split(".")[0] == "tinytorch"
+            )
 
 
 def _exported(ws: Workspace, module: Module, solved: Notebook) -> Proof:
     """What learners ship: short, clean by ruff, its docstring examples right, checks pass on it."""
     text = export.export(solved)
     lines = code_lines(text)
-    problems = [f"{lines} lines of code, at most {EXPORTED_LINES} wanted"] * (lines > EXPORTED_LINES)
+    problems = [f"{lines} lines of code, at most {EXPORTED_LINES} wanted"] * (
+        lines > EXPORTED_LINES
+    )
     file = ws.root / "proof.py"
     ws.write(file, text)
     for command in (["check"], ["format", "--diff"]):
-        done = subprocess.run([sys.executable, "-m", "ruff", *command, "--line-length", "100", str(file)],
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--line-length", "100", str(file)],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             problems.append(f"ruff {command[0]}: {(done.stdout or done.stderr).strip()[:600]}")
-    script = "import doctest, proof, sys; r = doctest.testmod(proof); print(r.attempted); sys.exit(r.failed)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ws.root,
-                          env=_child_environment(ws, module))
+    script = "import doctest, proof, sys; r = doctest.testmod(proof); print(r.attempted)"
+    script += "; sys.exit(r.failed)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ws.root,
+        env=_child_environment(ws, module),
+    )
     if done.returncode:
         problems.append(f"doctest: {(done.stdout + done.stderr).strip()[-900:]}")
     file.unlink()
@@ -254,7 +287,9 @@ def _exported(ws: Workspace, module: Module, solved: Notebook) -> Proof:
 
 def code_lines(text: str) -> int:
     """Lines that hold code: no blank lines, comments or docstrings."""
-    kept = {n for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] != "#"}
+    kept = {
+        n for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] != "#"
+    }
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             kept -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
@@ -274,14 +309,18 @@ def _knockouts(ws: Workspace, module: Module, solved: Notebook) -> tuple[Proof, 
     """Each known mistake is caught by its exercise's check, and is told what it is."""
     steps, cells = _steps(solved), {c.name: c for c in solved.cells if c.role == "exercise"}
     known = [k for k in hints.knockouts(module) if k.exercise in cells]
-    problems = [f"{k.exercise} is unknown" for k in hints.knockouts(module) if k.exercise not in cells]
+    problems = [
+        f"{k.exercise} is unknown" for k in hints.knockouts(module) if k.exercise not in cells
+    ]
     for name in cells:
         count = sum(k.exercise == name for k in known)
         if count < 3:
             problems.append(f"{name} has {count} knockouts, at least 3 wanted")
     runs = []
     for wrong in known:
-        answer = Step("exercise", wrong.exercise, solutions.fill(cells[wrong.exercise], wrong.code).source, 0)
+        answer = Step(
+            "exercise", wrong.exercise, solutions.fill(cells[wrong.exercise], wrong.code).source, 0
+        )
         runs.append(_one_check(steps, answer))
     outcomes = _run(ws, module, runs, knockouts=lesson.mistakes(module))
     caught = 0
@@ -316,7 +355,9 @@ def _numbers(module: Module, solved: Notebook) -> Proof:
     prose = "\n".join(c.source for c in solved.cells if c.kind == "markdown")
     prose = re.sub(r"```.*?```|`[^`]*`", " ", prose, flags=re.S)
     quoted = {match.strip() for match in _QUANTITY.findall(prose)}
-    problems = [f"{text!r} stands in the prose without proof" for text in sorted(quoted - set(table))]
+    problems = [
+        f"{text!r} stands in the prose without proof" for text in sorted(quoted - set(table))
+    ]
     problems += [f"{text!r} is proved but not quoted" for text in sorted(set(table) - quoted)]
     for text, proof in table.items():
         problems += _disproved(text, proof)

@@ -1,7 +1,7 @@
 """The child process that runs a learner's cells: one JSON job in, one JSON line per event out.
 
 Started by `tito.sandbox` as `python -m tito.runner JOB EVENTS`. It never writes anywhere else, and
-keeps nothing: what it learns goes into the events, so that a kill at any moment loses only the rest.
+keeps nothing: what it learns goes into the events, so that a kill loses only what comes after.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ def run(steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, e
             emit("own", step=index, **failure)
             continue
         if failure["kind"] == "error" and has_hole(steps, step):
-            failure = {"kind": "unsolved", "what": f"{step['name']}: a value is still ...", "rows": []}
+            failure = {
+                "kind": "unsolved",
+                "what": f"{step['name']}: a value is still ...",
+                "rows": [],
+            }
         if step["role"] == "check" and failure["kind"] != "unsolved":
             failure["diagnosis"] = diagnose(step, knockouts.get(step["name"], []), space)
         emit("fail", step=index, seconds=seconds, **failure)
@@ -82,7 +86,9 @@ def run(steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, e
 
 def has_hole(steps: list[Step], check: Step) -> bool:
     """Whether the exercise of this check still has a value as shipped: `name = ...`."""
-    source = next((s["source"] for s in steps if s["role"] == "exercise" and s["name"] == check["name"]), "")
+    source = next(
+        (s["source"] for s in steps if s["role"] == "exercise" and s["name"] == check["name"]), ""
+    )
     return check["role"] == "check" and bool(re.search(r"^\w+ *= *\.\.\.\s*(#.*)?$", source, re.M))
 
 
@@ -90,7 +96,9 @@ def attempt(step: Step, space: dict[str, Any]) -> dict[str, Any] | None:
     """Run one cell; None when it went well, otherwise what to tell the learner."""
     try:
         execute(step, space)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt are results of the cell as well
+    except (
+        BaseException
+    ) as error:  # SystemExit and KeyboardInterrupt are results of the cell as well
         return describe(error, step)
     return None
 
@@ -117,14 +125,23 @@ def describe(error: BaseException, step: Step) -> dict[str, Any]:
     if isinstance(error, SyntaxError) and (error.filename or "").startswith(CELL):
         text = (error.text or "").rstrip()
         where = f"line {error.lineno}: {text.strip()}"
-        return {"kind": "syntax", "what": f"{type(error).__name__}: {error.msg}",
-                "rows": [("where", where)]}
+        return {
+            "kind": "syntax",
+            "what": f"{type(error).__name__}: {error.msg}",
+            "rows": [("where", where)],
+        }
     if isinstance(error, SystemExit):
-        return {"kind": "exit", "what": f"your code called exit ({error.code!r})",
-                "rows": [("where", frames(error.__traceback__))]}
+        return {
+            "kind": "exit",
+            "what": f"your code called exit ({error.code!r})",
+            "rows": [("where", frames(error.__traceback__))],
+        }
     if isinstance(error, MemoryError):
-        return {"kind": "memory", "what": f"your code asked for too much memory: {error}".rstrip(": "),
-                "rows": [("where", frames(error.__traceback__))]}
+        return {
+            "kind": "memory",
+            "what": f"your code asked for too much memory: {error}".rstrip(": "),
+            "rows": [("where", frames(error.__traceback__))],
+        }
     what = "".join(traceback.format_exception_only(error)).strip()
     return {"kind": "error", "what": what, "rows": [("where", frames(error.__traceback__))]}
 
@@ -148,7 +165,7 @@ def place(filename: str) -> str:
 
 
 def diagnose(check: Step, wrong: list[Step], space: dict[str, Any]) -> str:
-    """The diagnosis of the known mistake that gives exactly the results the learner's answer gave."""
+    """The diagnosis of the known mistake that gives exactly the results the answer gave."""
     mine = signature(check, space)
     first = next((entry for entry in mine if not entry[1]), None)
     partial: list[str] = []
@@ -187,7 +204,8 @@ def same_value(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         numeric = a.dtype.kind in "fiub" and b.dtype.kind in "fiub"
         return a.shape == b.shape and (
-            bool(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)) if numeric
+            bool(np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True))
+            if numeric
             else bool(np.array_equal(a, b))
         )
     if isinstance(a, tuple) and isinstance(b, tuple):

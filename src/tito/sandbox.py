@@ -1,4 +1,4 @@
-"""Run a learner's cells in a child process that cannot hurt anything: bounded time, memory, output."""
+"""Run a learner's cells in a child process: bounded time, memory and output."""
 
 from __future__ import annotations
 
@@ -31,16 +31,25 @@ class Step:
 
     @property
     def label(self) -> str:
-        return self.name if self.role in ("exercise", "given") else f"{self.role} {self.name}".strip()
+        return (
+            self.name if self.role in ("exercise", "given") else f"{self.role} {self.name}".strip()
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        return {"role": self.role, "name": self.name, "source": self.source, "cell": self.cell,
-                "label": self.label, "diagnosis": self.diagnosis}
+        return {
+            "role": self.role,
+            "name": self.name,
+            "source": self.source,
+            "cell": self.cell,
+            "label": self.label,
+            "diagnosis": self.diagnosis,
+        }
 
 
 @dataclass
 class Failure:
-    """Why a step did not pass. `kind`: check, unsolved, syntax, error, exit, memory, timeout, crash."""
+    """Why a step did not pass. `kind`: check, unsolved, syntax, error, exit, memory, timeout,
+    crash, notebook."""
 
     step: Step
     kind: str
@@ -86,7 +95,9 @@ def run_many(
     """
     job = {
         "runs": [[step.as_dict() for step in steps] for steps in runs],
-        "knockouts": {name: [s.as_dict() for s in rows] for name, rows in (knockouts or {}).items()},
+        "knockouts": {
+            name: [s.as_dict() for s in rows] for name, rows in (knockouts or {}).items()
+        },
         "keep_going": keep_going,
         "memory": memory,
     }
@@ -100,12 +111,17 @@ def run_many(
     return _outcomes(runs, events, ending, output, timeout)
 
 
-def _spawn(command: list[str], environment: dict[str, str], cwd: Path | None,
-           timeout: float) -> tuple[str, str]:
+def _spawn(
+    command: list[str], environment: dict[str, str], cwd: Path | None, timeout: float
+) -> tuple[str, str]:
     """How the child ended ("ended", "timeout", "code -9"), and the head of what it printed."""
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        cwd=cwd, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         start_new_session=sys.platform != "win32",
     )
     assert process.stdout is not None
@@ -160,8 +176,9 @@ def _events(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def _outcomes(runs: list[list[Step]], events: list[dict[str, Any]], ending: str, output: str,
-              timeout: float) -> list[Outcome]:
+def _outcomes(
+    runs: list[list[Step]], events: list[dict[str, Any]], ending: str, output: str, timeout: float
+) -> list[Outcome]:
     outcomes = [Outcome(output=output) for _ in runs]
     current, running = 0, None
     for event in events:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tito import course, overview, screen
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tito.course import Module
-    from tito.overview import Exercise, Standing
+    from tito.overview import Standing
     from tito.progress import Progress
     from tito.workspace import Workspace
 
@@ -52,16 +52,15 @@ def modules(rows: list[Standing]) -> list[str]:
     return [styles.get(row.state, str)(line) for row, line in zip(rows, lines)]
 
 
-def module(ws: Workspace, wanted: Module, progress: Progress) -> list[str]:
-    """One module: its state, and its exercises."""
-    [standing] = [row for row in overview.standings(progress) if row.module == wanted]
-    attempts, number = progress.module(wanted.id)["attempts"], f"{wanted.number:02d}"
+def module(details: dict[str, Any]) -> list[str]:
+    """One module (`overview.details`): its state, and its exercises."""
+    attempts, number = details["attempts"], details["module"][:2]
     tried = f", completion tried {attempts} time{'s' * (attempts != 1)}" if attempts else ""
     lines = screen.table(
-        (f"  {number}.{row.number}", row.state, f"{row.points} pt", row.name + _help_taken(row))
-        for row in overview.exercises(ws, wanted, progress)
+        (f"  {number}.{row['number']}", row["state"], f"{row['points']} pt", _with_help(row))
+        for row in details["exercises"]
     )
-    return [f"{screen.bold(wanted.id)}  {standing.state}{tried}", *lines]
+    return [f"{screen.bold(details['module'])}  {details['state']}{tried}", *lines]
 
 
 def started(ws: Workspace, module: Module, new: bool, extra: list[Path]) -> list[str]:
@@ -77,10 +76,11 @@ def started(ws: Workspace, module: Module, new: bool, extra: list[Path]) -> list
     ]
 
 
-def _help_taken(row: Exercise) -> str:
-    taken = [f"{row.hints_seen} hint{'s' * (row.hints_seen > 1)}"] if row.hints_seen else []
-    taken += ["solution shown"] if row.solution_shown else []
-    return f"  ({', '.join(taken)})" if taken else ""
+def _with_help(row: dict[str, Any]) -> str:
+    seen = row["hints_seen"]
+    taken = [f"{seen} hint{'s' * (seen > 1)}"] if seen else []
+    taken += ["solution shown"] if row["solution_shown"] else []
+    return f"{row['name']}  ({', '.join(taken)})" if taken else str(row["name"])
 
 
 def completed(ws: Workspace, module: Module, progress: Progress) -> list[str]:

@@ -69,8 +69,9 @@ def test_operators_agree_with_numpy_in_both_orders(shapes, symbol):
     for left, right in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b)), (Tensor(a), 2.5),
                         (2.5, Tensor(b))):
         result = eval(f"left {symbol} right")
-        plain = [x.data if isinstance(x, Tensor) else x for x in (left, right)]
-        expected = eval(f"plain[0] {symbol} plain[1]")
+        plain = {"a": getattr(left, "data", left), "b": getattr(right, "data", right)}
+        plain = {name: x if isinstance(x, float) else np.asarray(x) for name, x in plain.items()}
+        expected = eval(f"a {symbol} b", plain)
         assert isinstance(result, Tensor) and result.data.dtype == np.float32
         np.testing.assert_allclose(result.data, expected, rtol=1e-6)
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,16 @@ def test_batches_of_tensors_keep_order_without_shuffle():
     assert [part[1].tolist() for part in parts] == [[0, 2, 4, 6], [8, 10]]
 
 
+def test_batches_shuffle_all_rows_anew_every_epoch():
+    generator = np.random.default_rng(2)
+    x = np.arange(32.0)
+    epochs = [[p.tolist() for p, _ in batches(x, x, 8, True, generator)] for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert all(max(epoch[0]) >= 8 for epoch in epochs)
+    replay = np.random.default_rng(2)
+    assert [p.tolist() for p, _ in batches(x, x, 8, True, replay)] == epochs[0]
+
+
 def test_batches_larger_than_the_data_are_one_batch():
     assert [len(x) for x, _ in batches(np.zeros((3, 1)), np.zeros(3), 100)] == [3]
 
@@ -130,6 +141,11 @@ def test_accuracy_refuses_targets_of_another_shape(targets):
         accuracy(Tensor(np.zeros((4, 3))), targets)
 
 
+def test_accuracy_refuses_one_column():
+    with pytest.raises(ValueError, match=r"\(5, 1\)"):
+        accuracy(Tensor(np.ones((5, 1))), np.zeros(5))
+
+
 # clipping
 
 
@@ -140,7 +156,7 @@ def test_clip_grad_norm_matches_the_concatenated_vector():
         p.grad = rng.normal(size=p.shape).astype(np.float32)
     flat = np.concatenate([p.grad.ravel() for p in params]).astype(np.float64)
     length = math.sqrt((flat**2).sum())
-    assert clip_grad_norm_(params, 0.7) == pytest.approx(length, rel=1e-6)
+    assert clip_grad_norm_(iter(params), 0.7) == pytest.approx(length, rel=1e-6)
     clipped = np.concatenate([p.grad.ravel() for p in params])
     np.testing.assert_allclose(clipped, flat * 0.7 / (length + 1e-6), rtol=1e-5)
     assert clipped.dtype == np.float32
@@ -216,6 +232,21 @@ def test_accumulated_step_of_one_part_is_the_training_step_bit_for_bit():
     assert_same(one.model.state_dict(), other.model.state_dict())
 
 
+def test_accumulated_step_holds_the_activations_of_one_part():
+    manual_seed(0)
+    model = Sequential(Linear(8, 256), ReLU(), Linear(256, 1))
+    optimizer = SGD(model.parameters(), lr=0.0)
+    x, y = Tensor(np.ones((1024, 8))), Tensor(np.ones((1024, 1)))
+    parts = [(x[i : i + 64], y[i : i + 64]) for i in range(0, 1024, 64)]
+    peaks = []
+    for group in ([(x, y)], parts):
+        tracemalloc.start()
+        accumulated_step(model, MSELoss(), optimizer, group)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 4
+
+
 # schedule and early stopping
 
 
@@ -228,13 +259,19 @@ def test_warmup_cosine_without_warmup_follows_the_recursion_of_cosine_annealing(
         ratio = (1 + math.cos(math.pi * (step + 1) / total)) / (1 + math.cos(math.pi * step / total))
         lr = low + (lr - low) * ratio
     assert warmup_cosine(total, base, 0, total, low) == pytest.approx(low)
-    assert warmup_cosine(3 * total, base, 0, total, low) == pytest.approx(low)
+    assert warmup_cosine(2 * total, base, 0, total, low) == pytest.approx(low)
 
 
 def test_warmup_cosine_climbs_in_equal_steps_and_reaches_the_top():
     rates = [warmup_cosine(step, 0.5, 10, 100) for step in range(11)]
     np.testing.assert_allclose(np.diff(rates[:10]), 0.05)
     assert rates[9] == pytest.approx(0.5) and rates[10] == pytest.approx(0.5)
+
+
+def test_warmup_cosine_spends_the_wave_on_the_steps_after_the_climb():
+    # 20 of 60 steps climb; a quarter, half and all of the other 40 are at 30, 40 and 60.
+    rates = [warmup_cosine(step, 2.0, 20, 60) for step in (30, 40, 60)]
+    np.testing.assert_allclose(rates, [1 + math.sqrt(0.5), 1.0, 0.0], atol=1e-12)
 
 
 def test_schedule_sets_the_rate_of_the_first_step_and_of_every_next_one():
@@ -273,9 +310,10 @@ def test_early_stopping_needs_patience():
 # evaluation and the loop
 
 
-def test_evaluate_is_a_mean_over_rows_without_dropout_or_graph():
+@pytest.mark.parametrize("mode", [True, False])
+def test_evaluate_is_a_mean_over_rows_without_dropout_or_graph(mode):
     manual_seed(0)
-    model = Sequential(Linear(3, 1), Dropout(0.9))
+    model = Sequential(Linear(3, 1), Dropout(0.9)).train(mode)
     x, y = regression(11)
     recorded = []
 
@@ -283,13 +321,11 @@ def test_evaluate_is_a_mean_over_rows_without_dropout_or_graph():
         recorded.append(is_grad_enabled())
         return MSELoss()(output, target)
 
-    model[1].eval()  # a part alone in eval mode
-    model.training = True
     scores = evaluate(model, loss_fn, batches(x, y, 4))
     w, b = model[0].weight.data, model[0].bias.data
     assert scores["loss"] == pytest.approx(float(((x @ w.T + b - y) ** 2).mean()), rel=1e-5)
     assert recorded == [False] * 3 and is_grad_enabled()
-    assert model.training
+    assert model.training is mode and model[1].training is mode
 
 
 def test_evaluate_of_nothing_is_an_error():
@@ -312,6 +348,41 @@ def test_train_epoch_makes_one_update_per_group(accumulate, steps):
     assert run.scheduler.steps == steps
 
 
+def test_train_epoch_reports_the_mean_over_rows_and_clips_every_update():
+    data = regression(11)
+    run = linear_run(0, batch_size=4, clip_norm=0.1)
+    run.optimizer.lr = 0.0
+    assert run.train_epoch(data) == pytest.approx(run.evaluate(data)["loss"], rel=1e-5)
+    run.optimizer.lr = 0.5
+    before = run.model.weight.data.copy()
+    run.train_epoch(data)
+    moved = np.linalg.norm(run.model.weight.data - before)
+    assert 0 < moved <= 3 * 0.5 * 0.1 * 1.001  # three updates, each at most lr * clip_norm long
+
+
+def test_train_epoch_trains_in_train_mode_and_in_a_new_order():
+    run = linear_run(0, batch_size=4)
+    run.model.eval()
+    orders = []
+
+    def loss_fn(output, target):
+        orders.append(target.tolist())
+        assert run.model.training
+        return MSELoss()(output, target)
+
+    run.loss_fn = loss_fn
+    run.train_epoch(regression(12))
+    run.train_epoch(regression(12))
+    assert orders[:3] != orders[3:]
+
+
+def test_on_epoch_sees_the_epoch_as_finished():
+    run, seen = linear_run(0), []
+    run.fit(regression(8), 3, on_epoch=lambda trainer: seen.append(trainer.state_dict()))
+    assert [state["epoch"] for state in seen] == [1, 2, 3]
+    assert [len(state["history"]["loss"]) for state in seen] == [1, 2, 3]
+
+
 def test_trainer_takes_a_list_of_batches_and_refuses_an_empty_generator():
     x, y = regression(12)
     parts = [(Tensor(x[:8]), Tensor(y[:8])), (Tensor(x[8:]), Tensor(y[8:]))]
@@ -331,6 +402,12 @@ def test_fit_with_early_stopping_stops_and_stays_stopped():
         assert run.epoch == 4
     with pytest.raises(ValueError, match="validation"):
         run.fit(data, 1, early_stopping=EarlyStopping(3))
+
+
+@pytest.mark.parametrize("setting", ["batch_size", "accumulate"])
+def test_trainer_refuses_sizes_below_one(setting):
+    with pytest.raises(ValueError, match=f"{setting} 0"):
+        linear_run(0, **{setting: 0})
 
 
 def test_train_loop_is_the_trainer_in_one_call():
@@ -445,6 +522,16 @@ def test_state_dict_is_a_snapshot():
     copy = json.loads(json.dumps(state, default=lambda a: a.tolist()))
     run.fit(classes(), 1)
     assert json.loads(json.dumps(state, default=lambda a: a.tolist())) == copy
+
+
+def test_state_without_a_scheduler_loads_and_is_not_shared():
+    run, other = linear_run(0), linear_run(1)
+    run.fit(regression(8), 1)
+    state = run.state_dict()
+    assert state["scheduler"] is None
+    other.load_state_dict(state)
+    other.fit(regression(8), 2)
+    assert len(state["history"]["loss"]) == 1 and len(run.history["loss"]) == 1
 
 
 def test_resume_is_a_fixed_point_for_every_split():

@@ -722,7 +722,10 @@ loss 4.667 over 3 rows, loss 16 over 1 row     (3 * 4.667 + 1 * 16) / 4 = 7.5   
 # %% exercise="evaluate"
 #| export
 def evaluate(
-    model: Module, loss_fn: Callable, parts: Iterable[tuple[Tensor, Tensor]], metric: Callable | None = None
+    model: Module,
+    loss_fn: Callable,
+    parts: Iterable[tuple[Tensor, Tensor]],
+    metric: Callable | None = None,
 ) -> dict[str, float]:
     """Mean loss, and mean `metric(output, y)` under its own name, over all rows of `parts`.
 
@@ -797,7 +800,7 @@ be iterated again and again and gives `(x, y)` batches: a list, and from module 
 
 # %% given="Trainer"
 #| export
-def _groups(parts: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _groups(parts: Iterable, size: int) -> Iterator[list]:
     """Lists of `size` batches; the last may be shorter."""
     parts = iter(parts)
     while group := list(islice(parts, size)):
@@ -813,6 +816,7 @@ class Trainer:
 
     `epoch` counts finished epochs; `history` has one number per epoch under "loss", "val_loss", …;
     `generator` shuffles (give it to a loader too, and its order is in the checkpoint as well).
+    Raises ValueError if batch_size or accumulate is less than 1.
     """
 
     def __init__(
@@ -828,6 +832,10 @@ class Trainer:
         seed: int = 0,
         metric: Callable | None = accuracy,
     ) -> None:
+        if batch_size < 1 or accumulate < 1:
+            raise ValueError(
+                f"Trainer: batch_size {batch_size} and accumulate {accumulate} must be 1 or more."
+            )
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.batch_size, self.scheduler, self.clip_norm = batch_size, scheduler, clip_norm
         self.accumulate, self.metric = accumulate, metric
@@ -1324,8 +1332,8 @@ def load_state_dict(self, state: dict) -> None:
         theirs = state.get("setup", {}).get(name)
         if theirs != mine:
             raise CheckpointError(
-                f"the checkpoint's run has {name} {theirs!r}, this trainer {mine!r}. Build it as "
-                "the run was built; to change a setting, load first and set it afterwards."
+                f"the checkpoint's run has {name} {theirs!r}, this trainer {mine!r}. Build it "
+                "as the run was built; to change a setting, load first and set it afterwards."
             )
     ### BEGIN SOLUTION
     self.model.load_state_dict(state["model"])

@@ -52,7 +52,7 @@ def status(module: Module | None, as_json: bool) -> None:
     data = overview.details(ws, module, progress)
     if as_json:
         return screen.say_json(data)
-    screen.say_lines(views.module(ws, module, progress))
+    screen.say_lines(views.module(data))
     screen.next_step(data["next"])
 
 
