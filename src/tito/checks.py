@@ -279,33 +279,10 @@ def _summed(gradient: Any, shape: tuple[int, ...]) -> Any:
     return gradient.sum(axis=ones, keepdims=True) if ones else gradient
 
 
-OPERATIONS = [
-    "__add__",
-    "__radd__",
-    "__sub__",
-    "__rsub__",
-    "__mul__",
-    "__rmul__",
-    "__truediv__",
-    "__rtruediv__",
-    "__pow__",
-    "__neg__",
-    "__matmul__",
-    "__getitem__",
-    "exp",
-    "log",
-    "sqrt",
-    "abs",
-    "clamp",
-    "sum",
-    "mean",
-    "var",
-    "max",
-    "reshape",
-    "permute",
-    "cat",
-    "clone",
-]
+OPERATIONS = (
+    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __neg__ "
+    "__matmul__ __getitem__ exp log sqrt abs clamp sum mean var max reshape permute cat clone"
+).split()
 
 
 def connected(what: str, call: Callable[..., Any], *inputs: Any, why: str = "") -> None:

@@ -86,7 +86,7 @@ def heading(report: Report) -> str:
     assert report.failure is not None
     step = report.failure.step
     role = "checked in cell" if step.role == "check" else "cell"
-    where = screen.dim(f"  ({role} {step.cell})") if step.cell else ""
+    where = f"  ({role} {step.cell})" if step.cell else ""
     if report.number:
         title = f"Exercise {report.module.number:02d}.{report.number}  {step.name}"
     elif step.name.startswith("tinytorch/"):
@@ -94,7 +94,8 @@ def heading(report: Report) -> str:
     else:
         title = f"Cell {step.cell}  {step.label}" if step.cell else step.label
         where = ""
-    return screen.bad(title) + where
+    fits = len(title) + len(where) <= screen.width()
+    return screen.bad(title) + (screen.dim(where) if fits else "")
 
 
 def what(report: Report) -> str:

@@ -55,8 +55,14 @@ def full_run(seed=3, lr=0.01):
     optimizer = Adam(model.parameters(), lr=lr)
     schedule = WarmupCosine(optimizer, 5, 60, min_lr=1e-4)
     return Trainer(
-        model, CrossEntropyLoss(), optimizer, batch_size=7, scheduler=schedule, clip_norm=0.5,
-        accumulate=2, seed=seed,
+        model,
+        CrossEntropyLoss(),
+        optimizer,
+        batch_size=7,
+        scheduler=schedule,
+        clip_norm=0.5,
+        accumulate=2,
+        seed=seed,
     )
 
 
@@ -216,7 +222,9 @@ def test_accumulated_step_equals_the_whole_batch(cuts):
     x, y = regression(12, seed=4)
     whole, parts = linear_run(5), linear_run(5)
     expected = training_step(whole.model, MSELoss(), whole.optimizer, Tensor(x), Tensor(y), 1.0)
-    pieces = [(Tensor(a), Tensor(b)) for a, b in zip(np.split(x, cuts), np.split(y, cuts)) if len(a)]
+    pieces = [
+        (Tensor(a), Tensor(b)) for a, b in zip(np.split(x, cuts), np.split(y, cuts)) if len(a)
+    ]
     loss = accumulated_step(parts.model, MSELoss(), parts.optimizer, pieces, 1.0)
     assert loss == pytest.approx(expected, rel=1e-5)
     for a, b in zip(whole.model.parameters(), parts.model.parameters()):
@@ -256,7 +264,9 @@ def test_warmup_cosine_without_warmup_follows_the_recursion_of_cosine_annealing(
     lr = base
     for step in range(total):
         assert warmup_cosine(step, base, 0, total, low) == pytest.approx(lr)
-        ratio = (1 + math.cos(math.pi * (step + 1) / total)) / (1 + math.cos(math.pi * step / total))
+        ratio = (1 + math.cos(math.pi * (step + 1) / total)) / (
+            1 + math.cos(math.pi * step / total)
+        )
         lr = low + (lr - low) * ratio
     assert warmup_cosine(total, base, 0, total, low) == pytest.approx(low)
     assert warmup_cosine(2 * total, base, 0, total, low) == pytest.approx(low)
@@ -419,8 +429,17 @@ def test_train_loop_is_the_trainer_in_one_call():
             history = run.fit((x, y), 2, validation=(x, y))
         else:
             history = train_loop(
-                run.model, (x, y), run.loss_fn, run.optimizer, epochs=2, batch_size=7,
-                validation=(x, y), scheduler=run.scheduler, clip_norm=0.5, accumulate=2, seed=3,
+                run.model,
+                (x, y),
+                run.loss_fn,
+                run.optimizer,
+                epochs=2,
+                batch_size=7,
+                validation=(x, y),
+                scheduler=run.scheduler,
+                clip_norm=0.5,
+                accumulate=2,
+                seed=3,
             )
         histories.append(history)
     assert histories[0] == histories[1]
@@ -432,12 +451,16 @@ def test_train_loop_is_the_trainer_in_one_call():
 
 def test_checkpoint_brings_back_every_kind_of_value(tmp_path):
     state = {
-        "arrays": {"f4": np.array([[1.5, np.nan]], np.float32), "i8": np.array(7), "empty": np.zeros((0, 2))},
+        "arrays": {
+            "f4": np.array([[1.5, np.nan]], np.float32),
+            "i8": np.array(7),
+            "empty": np.zeros((0, 2)),
+        },
         "by number": {0: {"m": np.arange(3.0)}, 10: {}},
         "history": [0.1 + 0.2, math.inf, 1e-300],
         "big": 2**127 + 1,
         "none": None,
-        "text": "ä \" \\ {}",
+        "text": 'ä " \\ {}',
         "turned": np.arange(6.0).reshape(2, 3).T,
     }
     save_checkpoint(tmp_path / "a.ckpt", state)
@@ -509,8 +532,15 @@ def test_checkpoint_of_another_run_is_refused_and_changes_nothing(tmp_path):
     manual_seed(0)
     small = Sequential(Linear(5, 3), ReLU(), Dropout(0.3), Linear(3, 4))
     optimizer = Adam(small.parameters())
-    wrong = Trainer(small, CrossEntropyLoss(), optimizer, batch_size=7, accumulate=2, clip_norm=0.5,
-                    scheduler=WarmupCosine(optimizer, 5, 60))
+    wrong = Trainer(
+        small,
+        CrossEntropyLoss(),
+        optimizer,
+        batch_size=7,
+        accumulate=2,
+        clip_norm=0.5,
+        scheduler=WarmupCosine(optimizer, 5, 60),
+    )
     with pytest.raises(ValueError, match=r"\(16, 5\)"):
         wrong.load(tmp_path / "run.ckpt")
 
@@ -572,7 +602,9 @@ def test_five_epochs_and_five_in_a_fresh_process_equal_ten(tmp_path):
     half.save(tmp_path / "five.ckpt")
     paths = [str(tmp_path / "five.ckpt"), str(tmp_path / "resumed.ckpt")]
     done = subprocess.run(
-        [sys.executable, "-c", SECOND_HALF, *paths], capture_output=True, text=True,
+        [sys.executable, "-c", SECOND_HALF, *paths],
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
     assert done.returncode == 0, done.stderr

@@ -160,7 +160,7 @@ A checkpoint is this table in a file. Leave out one row and you have the run of 
 ### Batches
 
 A batch is some rows of `x` and the same rows of `y`. With `shuffle`, the rows come in a new random
-order every epoch: otherwise the network sees them in the order somebody collected them, all zeros
+order every epoch: otherwise the network sees them in the order somebody collected them, class 0
 first. For 5 rows in batches of 2:
 
 ```
@@ -711,7 +711,7 @@ Measuring looks like training without the update, and four things are different:
 
 - **eval mode**: dropout must be off. Put the model's mode back afterwards, whatever it was.
 - **no_grad**: no graph is recorded, so no activation outlives its layer.
-- **weights**: a mean over rows, not over batches; the last batch is shorter.
+- **weighting**: a mean over rows, not over batches; the last batch is shorter.
 - nothing learns: no `backward`, no `step`.
 
 ```
@@ -796,6 +796,9 @@ history.
 Data may be a pair `(x, y)`, which the trainer cuts into batches and shuffles, or anything that can
 be iterated again and again and gives `(x, y)` batches: a list, and from module 08 on a
 `DataLoader`. `_parts` makes batches of either, and `_groups` hands them out `accumulate` at a time.
+
+Two seeds make a run repeatable: `manual_seed` before the model is built, for its weights and for
+dropout, and the trainer's own `seed`, for the order of the rows.
 """
 
 # %% given="Trainer"
@@ -1374,7 +1377,9 @@ check.raises("a checkpoint of Adam loaded into SGD", CheckpointError,
 # %% [markdown]
 """
 The rest is given: `save` and `load` join the state to the file, and `train_loop` is the whole
-module in one call.
+module in one call. A run that survives any power cut is one line,
+`trainer.fit(data, 100, on_epoch=lambda trainer: trainer.save("run.ckpt"))`, and after the cut
+`trainer.load("run.ckpt")` and `fit` for the epochs that are left.
 """
 
 # %% given="save_and_load"
@@ -1465,7 +1470,7 @@ for epoch, (loss, val) in enumerate(zip(history["loss"], history["val_loss"]), s
 """
 ## Measure: memory over one step
 
-A step is five moments. Before you run the cell, sketch the curve: which of weights, activations,
+A step has four moments to look at. Before you run the cell, sketch the curve: which of weights, activations,
 gradients and Adam's moments are there at each of them? Where is the peak? What is still there at
 the start of the second step that was not there at the start of the first?
 

@@ -1,0 +1,215 @@
+"""`tito module`: the learner's loop at the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tito.progress import Progress
+
+
+def test_list_shows_every_state(learner: Any) -> None:
+    text = learner.tito("module", "list", code=0).stdout
+    states = [line.split()[:2] for line in text.splitlines()[:3]]
+    assert states == [["01_tensor", "started"], ["02_activations", "locked"], ["03_layers", "planned"]]
+    assert text.splitlines()[-1] == "Next: tito watch 01"
+
+
+def test_start_writes_the_notebook_once(learner: Any) -> None:
+    learner.edit(lambda text: text.replace("Numbers in a row", "Mine"))
+    before = learner.notebook().read_bytes()
+    text = learner.tito("module", "start", "01", code=0).stdout
+    assert "already, untouched" in text and learner.notebook().read_bytes() == before
+
+
+def test_start_refuses_a_module_whose_predecessors_are_open(learner: Any) -> None:
+    result = learner.tito("module", "start", "2", code=2)
+    assert result.stderr.splitlines() == [
+        "02_activations builds on 01_tensor, which is not completed",
+        "Next: tito module start 01",
+    ]
+
+
+def test_start_extra_writes_the_optional_notebooks(learner: Any) -> None:
+    assert "extra/more.ipynb" in learner.tito("module", "start", "--extra", code=0).stdout
+    assert (learner.notebook().parent / "extra" / "more.ipynb").is_file()
+
+
+@pytest.mark.parametrize("name", ["1", "01", "tensor", "01_tensor", "TENSOR"])
+def test_modules_are_named_in_every_way(learner: Any, name: str) -> None:
+    assert learner.tito("module", "path", name, code=0).stdout.strip() == str(learner.notebook())
+
+
+def test_unknown_module_gets_a_suggestion(learner: Any) -> None:
+    stderr = learner.tito("module", "test", "tensr", code=2).stderr
+    assert "did you mean tensor?" in stderr and "Next: tito module list" in stderr
+
+
+def test_planned_module_is_told_apart_from_an_unknown_one(learner: Any) -> None:
+    assert "not part of this release" in learner.tito("module", "test", "3", code=2).stderr
+
+
+def test_unsolved_module_names_the_first_hole(learner: Any) -> None:
+    lines = learner.tito("module", "test", code=1).stdout.splitlines()
+    assert lines[0] == f"tinytorch: student ({learner.ws.root})"
+    assert lines[1] == "01_tensor  0/3 exercises  ✗··"
+    assert lines[3].startswith("Exercise 01.1  Tensor")
+    assert "not written yet: Tensor" in lines[4]
+    assert lines[-1] == "Next: tito hint 01.1"
+
+
+def test_wrong_answer_shows_what_expected_got_why_and_the_diagnosis(learner: Any) -> None:
+    learner.solve(1, Tensor__total="print('so far', self.data)\nreturn self.data[0]")
+    text = learner.tito("module", "test", code=1).stdout
+    assert text.splitlines()[1] == "01_tensor  1/3 exercises  ✓✗·"
+    for row in ("Tensor([1, 2, 3]).total()", "expected   6", "got        1", "why        1 + 2 + 3",
+                "probably   You returned the first number only.", "printed    so far [1, 2, 3]"):
+        assert row in text, row
+    assert text.splitlines()[-1] == "Next: tito hint 01.2"
+
+
+def test_symptom_table_explains_an_error(learner: Any) -> None:
+    learner.solve(1, Tensor__total="return sum(7)")
+    text = learner.tito("module", "test", code=1).stdout
+    assert "it raised TypeError: 'int' object is not iterable" in text
+    assert "see also   a number where a list belongs. Look at: the call" in text
+
+
+def test_syntax_error_says_cell_and_line(learner: Any) -> None:
+    learner.solve(1, Tensor__total="return (")
+    text = learner.tito("module", "test", code=1).stdout
+    assert "Python cannot read this cell" in text and "line" in text and "(cell 5)" in text
+
+
+def test_passing_module_leads_to_complete(learner: Any) -> None:
+    learner.solve()
+    lines = learner.tito("module", "test", code=0).stdout.splitlines()
+    assert "3/3 exercises  ✓✓✓" in lines[1]
+    assert lines[2] == "All checks pass: 10 of 10 points (a person gives 2 more for the open question)."
+    assert lines[-1] == "Next: tito module complete 01"
+
+
+def test_test_changes_nothing(learner: Any) -> None:
+    learner.solve()
+    before = {p: p.stat().st_mtime_ns for p in learner.ws.root.rglob("*") if p.is_file()}
+    learner.tito("module", "test", code=0)
+    assert {p: p.stat().st_mtime_ns for p in learner.ws.root.rglob("*") if p.is_file()} == before
+
+
+def test_complete_exports_records_and_unlocks(learner: Any) -> None:
+    learner.solve()
+    text = learner.tito("module", "complete", "1", code=0).stdout
+    assert "tinytorch/core/tensor.py" in text and "from tinytorch import Tensor" in text
+    assert text.splitlines()[-1] == "Next: tito module start 02"
+    assert Progress.load(learner.ws).modules["01_tensor"]["points"] == 10
+    learner.tito("module", "start", code=0)
+    learner.solve(2)
+    text = learner.tito("module", "complete", code=0).stdout
+    assert "milestone 1958: one layer learns (tito milestone run 1958)" in text
+    assert text.splitlines()[-1] == "Next: tito milestone list"
+
+
+def test_complete_twice_is_the_same(learner: Any) -> None:
+    learner.solve()
+    learner.tito("module", "complete", code=0)
+    exported = learner.ws.export_path("core.tensor")
+    before = exported.read_bytes(), exported.stat().st_mtime_ns
+    learner.tito("module", "complete", "1", code=0)
+    assert (exported.read_bytes(), exported.stat().st_mtime_ns) == before
+
+
+def test_complete_of_a_failing_module_writes_no_package(learner: Any) -> None:
+    learner.tito("module", "complete", code=1)
+    assert not learner.ws.export_path("core.tensor").exists()
+    assert Progress.load(learner.ws).modules["01_tensor"]["attempts"] == 1
+
+
+def test_status_tells_empty_written_and_passed(learner: Any) -> None:
+    learner.solve(1, Tensor__total="raise NotImplementedError(\"01_tensor: Tensor.total\")")
+    learner.tito("module", "complete", code=1)
+    data = json.loads(learner.tito("module", "status", "--json", code=0).stdout)
+    assert data["schema"] == 1 and data["state"] == "started" and data["attempts"] == 1
+    assert [row["state"] for row in data["exercises"]] == ["passed", "written", "written"]
+    learner.tito("module", "reset", "--yes", code=0)
+    text = learner.tito("module", "status", code=0).stdout
+    assert "01.1  empty" in text and text.splitlines()[-1] == "Next: tito module test 01"
+
+
+def test_test_as_json_says_everything(learner: Any) -> None:
+    learner.solve(1, Tensor__total="return self.data[0]")
+    data = json.loads(learner.tito("module", "test", "--json", code=1).stdout)
+    failure = data["failure"]
+    assert (data["schema"], data["ok"], data["passed"]) == (1, False, ["Tensor"])
+    assert (failure["kind"], failure["exercise"], failure["name"]) == ("check", 2, "Tensor.total")
+    assert ["expected", "6"] in failure["rows"] and "first number" in failure["diagnosis"]
+    assert data["next"] == "tito hint 01.2"
+
+
+def test_reset_asks_and_never_blocks(learner: Any) -> None:
+    learner.solve()
+    before = learner.notebook().read_bytes()
+    result = learner.tito("module", "reset", code=4)
+    assert result.stderr.splitlines()[-1] == "Next: tito module reset 01 --yes"
+    assert learner.notebook().read_bytes() == before
+
+
+def test_reset_undo_brings_everything_back(learner: Any) -> None:
+    learner.solve()
+    mine = learner.notebook().read_bytes()
+    learner.tito("module", "reset", "--yes", code=0)
+    assert b"NotImplementedError" in learner.notebook().read_bytes()
+    learner.tito("module", "reset", "--undo", code=0)
+    assert learner.notebook().read_bytes() == mine
+
+
+def test_reset_of_one_exercise_leaves_the_others(learner: Any) -> None:
+    learner.solve()
+    text = learner.tito("module", "reset", "--exercise", "2", "--yes", code=0).stdout
+    assert text.startswith("Tensor.total is as it was given")
+    assert "list(data)" in learner.notebook().read_text()
+    assert "1/3" in learner.tito("module", "test", code=1).stdout
+
+
+def test_reset_of_a_module_never_started_is_refused(learner: Any) -> None:
+    assert "has not been started" in learner.tito("module", "reset", "2", "--yes", code=2).stderr
+    assert not learner.notebook(2).exists()
+
+
+def test_solution_stays_closed_until_it_passes_or_they_insist(learner: Any) -> None:
+    stderr = learner.tito("module", "solution", "1.2", code=2).stderr
+    assert "stays closed" in stderr and "Next: tito hint 01.2" in stderr
+    result = learner.tito("module", "solution", "1.2", "--insist", code=0)
+    assert "return sum(self.data)" in result.stdout and "recorded" in result.stderr
+    assert Progress.load(learner.ws).modules["01_tensor"]["solutions_shown"] == ["Tensor.total"]
+    learner.solve()
+    result = learner.tito("module", "solution", "Tensor", code=0)
+    assert "self.data = list(data)" in result.stdout and "recorded" not in result.stderr
+
+
+def test_solution_of_a_whole_module_is_not_an_exercise(learner: Any) -> None:
+    assert "name one of its exercises" in learner.tito("module", "solution", "1", code=2).stderr
+
+
+def test_path_of_the_exported_file(learner: Any) -> None:
+    path = learner.tito("module", "path", "--exported", code=0).stdout.strip()
+    assert path == str(learner.ws.export_path("core.tensor"))
+
+
+def test_damaged_notebook_is_two_lines_and_can_be_undone(learner: Any) -> None:
+    learner.solve()
+    learner.ws.snapshot("before", learner.notebook())
+    learner.edit(lambda text: text[:400])
+    stderr = learner.tito("module", "test", code=3).stderr
+    assert "not JSON" in stderr and stderr.rstrip().endswith("tito module reset 01 --undo")
+    learner.tito("module", "reset", "--undo", code=0)
+    learner.tito("module", "test", code=0)
+
+
+def test_damaged_progress_is_told_and_rebuilt(learner: Any) -> None:
+    learner.solve()
+    learner.tito("module", "complete", code=0)
+    (learner.ws.state_dir / "progress.json").write_text("{")
+    result = learner.tito("module", "list", code=0)
+    assert "was damaged" in result.stderr and "01_tensor       completed" in result.stdout
