@@ -17,22 +17,22 @@ $(BIN)/python:
 	  echo "Next: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 3; }
 	@echo "Making the environment $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 
 $(VENV)/.learner: $(BIN)/python $(SOURCES)
 	@echo "Installing TinyTorch with JupyterLab (a minute or two) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[jupyter,plots]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[jupyter,plots]'
 	@touch $@
 
 $(VENV)/.developer: $(BIN)/python $(SOURCES)
 	@echo "Installing the test tools (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 start: $(VENV)/.learner
-	@$(BIN)/tito init $(WORKSPACE)
-	@cd $(WORKSPACE) && $(abspath $(BIN))/tito module start 01
-	@echo
+	@$(BIN)/tito init $(WORKSPACE) > $(VENV)/start.log
+	@cd $(WORKSPACE) && $(abspath $(BIN))/tito module start 01 >> $(abspath $(VENV))/start.log
+	@sed '/^Next:/d' $(VENV)/start.log
 	@echo "Next: source $(abspath $(BIN))/activate && cd $(abspath $(WORKSPACE)) && tito notebook open 01"
 	@echo "      and in a second terminal, after the same source and cd: tito watch"
 
