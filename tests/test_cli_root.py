@@ -170,12 +170,12 @@ _QUOTED = re.compile(r"(?<![\w./-])tito((?: +(?!#|&&|\|)[\w./:\-\[\]]+)+)")
 
 
 def quoted() -> list[tuple[str, str]]:
-    """(file, command line) of every `tito …` in the prose of the repository."""
+    """(file, command line) of every `tito …` in prose, announcements of later releases left out."""
     files = [*CLONE.glob("*.md"), *CLONE.glob("docs/**/*.md"), *CLONE.glob("course/**/*.md"),
              *CLONE.glob("course/**/*.in"), *CLONE.glob("course/modules/*/*.py")]
     found = []
     for file in sorted(files):
-        text = file.read_text(encoding="utf-8")
+        text = re.sub(r".*later release.*", "", file.read_text(encoding="utf-8"))
         code = re.findall(r"```.*?```|`[^`\n]+`", text, re.S)
         for block in code:
             for line in block.splitlines():
@@ -208,7 +208,8 @@ def parses(words: list[str]) -> bool:
             return False
         command = found
     try:
-        values, left, _ = command.make_parser(context).parse_args(list(words))
+        inner = click.Context(command, context)
+        values, left, _ = command.make_parser(inner).parse_args(list(words))
     except click.UsageError:
         return False
     kinds = {parameter.name: parameter.type for parameter in command.params}

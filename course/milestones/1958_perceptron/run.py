@@ -52,6 +52,11 @@ def fire(neuron, x):
     return Sigmoid()(neuron(x) * 1e6)
 
 
+def predict(neuron, x):
+    """0 or 1 for each point, (N, 1)."""
+    return fire(neuron, Tensor(x)).data
+
+
 def learn(neuron, x, y, order):
     """One epoch of Rosenblatt's rule; returns the number of mistakes on the way."""
     mistakes = 0
@@ -131,7 +136,7 @@ def draw(neuron, x, y, columns=45, rows=15):
     side = np.abs(x).max()
     down, across = np.mgrid[side : -side : rows * 1j, -side : side : columns * 1j]
     plane = np.stack([across.ravel(), down.ravel()], axis=1)
-    fires = fire(neuron, Tensor(plane)).data.reshape(rows, columns) > 0.5
+    fires = predict(neuron, plane).reshape(rows, columns) > 0.5
     canvas = np.where(fires, "#", " ")
     for point, label in zip(x[:80], y[:80]):
         column, row = (point / side + 1) / 2 * [columns - 1, rows - 1]
@@ -150,7 +155,7 @@ def main():
         (cross, cross_points(400, 1), cross_points(2000, 2)),
     ):  # fmt: skip
         neuron = part(*seen)["model"]
-        right = (fire(neuron, Tensor(unseen[0])).data == unseen[1]).mean()
+        right = (predict(neuron, unseen[0]) == unseen[1]).mean()
         print(f"  right on {len(unseen[0]):,} it has not seen: {right:.1%}")
     print("\nNext: tito milestone run 1958   (the same, judged and recorded)")
 

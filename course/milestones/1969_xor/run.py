@@ -72,6 +72,12 @@ def train(net, x, y, seed, epochs):
     return {"model": net, "before": before, "history": history}
 
 
+@no_grad()
+def predict(net, x):
+    """One logit for each point, (N, 1)."""
+    return net(Tensor(x)).data
+
+
 # Showing it ---------------------------------------------------------------------------------------
 
 
@@ -88,12 +94,11 @@ def sparkline(values, width=50):
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * v / top))] for v in values[::every])
 
 
-@no_grad()
 def draw(net, columns=45, rows=15):
     """The square of all inputs: `#` where the network says 1; the corners carry their true answer."""
     down, across = np.mgrid[1.5 : -1.5 : rows * 1j, -1.5 : 1.5 : columns * 1j]
-    plane = Tensor(np.stack([across.ravel(), down.ravel()], axis=1))
-    canvas = np.where(net(plane).data.reshape(rows, columns) > 0, "#", " ")
+    plane = np.stack([across.ravel(), down.ravel()], axis=1)
+    canvas = np.where(predict(net, plane).reshape(rows, columns) > 0, "#", " ")
     for (a, b), answer in zip(CORNERS, XOR[:, 0]):
         column, row = round((a / 1.5 + 1) / 2 * (columns - 1)), round((1 - b / 1.5) / 2 * (rows - 1))
         canvas[row, column - 1 : column + 2] = list(f" {answer:.0f} ")
@@ -106,8 +111,9 @@ def main():
     unseen, answers = clouds(2000, seed=2)
     for part in (single, hidden):
         net = part(*clouds(400, seed=1))["model"]
-        table = (net(Tensor(CORNERS)).data > 0).astype(int)
-        print(f"  right on {len(unseen):,} it has not seen: {right(net(Tensor(unseen)), Tensor(answers)):.1%}")
+        table = (predict(net, CORNERS) > 0).astype(int)
+        share = ((predict(net, unseen) > 0) == answers).mean()
+        print(f"  right on {len(unseen):,} it has not seen: {share:.1%}")
         print("  " + ",  ".join(f"{a:+.0f} {b:+.0f} -> {out}" for (a, b), [out] in zip(CORNERS, table)))
     print("\nNext: tito milestone run 1969   (the same, judged and recorded)")
 

@@ -21,7 +21,7 @@ from tinytorch import Trainer, manual_seed, no_grad
 from tito.data import load_mnist, load_tinydigits
 
 INK = {8: 16, 28: 255}  # side of an image -> the value of full ink
-EPOCHS = {8: 30, 28: 8}
+RECIPE = {8: (30, 0.01), 28: (8, 0.003)}  # side of an image -> epochs and learning rate
 VALIDATION = 10  # one image in ten is kept back to watch the training
 
 
@@ -57,10 +57,11 @@ def train(net, images, labels, seed, epochs, batch_size=64):
 
     Returns the network, its weights before, and the history: loss, val_loss, val_accuracy per epoch.
     """
-    epochs = epochs or EPOCHS[images.shape[1]]
+    usual, lr = RECIPE[images.shape[1]]
+    epochs = epochs or usual
     x, before, started = rows(images), net.state_dict(), time.perf_counter()
     cut = len(x) - len(x) // VALIDATION
-    optimizer = Adam(net.parameters(), lr=0.003)
+    optimizer = Adam(net.parameters(), lr)
     steps = epochs * -(-cut // batch_size)
     schedule = WarmupCosine(optimizer, warmup_steps=steps // 20, total_steps=steps + 1)
 
@@ -77,9 +78,14 @@ def train(net, images, labels, seed, epochs, batch_size=64):
 
 
 @no_grad()
+def predict(net, images):
+    """Ten logits for each image, (N, 10)."""
+    return net(Tensor(rows(images))).data
+
+
 def read(net, images):
     """The digit the network reads in each image."""
-    return net(Tensor(rows(images))).data.argmax(axis=1)
+    return predict(net, images).argmax(axis=1)
 
 
 # Showing it ---------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ rule, a function of `(g, out, a)`; mind the comma that makes it a tuple: `(rule,
 """
 
 # %% exercise="rules.arithmetic"
-#| export
+#| exporti
 def _power_exponent(g, out, a, b):
     """Gradient for the exponent of a ** b: out * log(a), and 0 where a is 0."""
     return g * out * np.log(np.where(np.asarray(a) > 0, a, 1.0))
@@ -257,7 +257,7 @@ as alone, too) and stops it where clamp cut; options of the call reach a rule by
 """
 
 # %% exercise="rules.functions"
-#| export
+#| exporti
 def clamp_gradient(g, out, x, min=None, max=None):
     """The gradient where x lies in [min, max], 0 where clamp cut it off."""
     inside = np.ones(x.shape, dtype=bool)
@@ -304,7 +304,7 @@ with by the function below yours, which turns them into matrices first.
 """
 
 # %% exercise="matmul_gradient"
-#| export
+#| exporti
 def matmul_gradient(position, g, a, b):
     """Gradient of a @ b for operand 0 (a) or 1 (b), all matrices or batches of matrices.
 
@@ -330,7 +330,7 @@ for _position, _name in ((0, "A (2, 2, 3)"), (1, "B (2, 3, 1)")):
                lambda a, b: a @ b, _a, _b, why=".T would turn the batch axis around as well")
 
 # %% given="matmul_rule"
-#| export
+#| exporti
 class for_each:
     """The rules of an operation that treats its operands alike: one function of the position."""
 
@@ -347,8 +347,8 @@ def matmul_rule(position, g, out, a, b):
     The gradient of a transposed b is made transposed, so that it lies in memory as b does.
     """
     if a.ndim == b.ndim == 2:
-        if position == 1 and b.flags.f_contiguous:
-            return matmul_gradient(0, g.T, b.T, a.T).T if b.shape[0] > 1 else a.T @ g
+        if position == 1 and b.flags.f_contiguous and not b.flags.c_contiguous:
+            return matmul_gradient(0, g.T, b.T, a.T).T
         return matmul_gradient(position, g, a, b)
     rows, columns = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
     batch = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
@@ -376,7 +376,7 @@ a negative int or a tuple; with `keepdims` the 1 is there already. `np.expand_di
 """
 
 # %% exercise="restore"
-#| export
+#| exporti
 def restore(g, shape, axis=None, keepdims=False):
     """The gradient `g` of a reduction, stretched back to the `shape` of what was reduced.
 
@@ -411,7 +411,7 @@ is `[0, 0.5, 0.5]`.
 """
 
 # %% exercise="max_gradient"
-#| export
+#| exporti
 def max_gradient(g, out, x, axis=None, keepdims=False):
     """Gradient of x.max(axis, keepdims): g shared equally among the entries that equal the maximum.
 
@@ -449,7 +449,7 @@ picked **twice**, gets the sum of two. That last point is a famous bug: `zeros[i
 """
 
 # %% exercise="index_gradient"
-#| export
+#| exporti
 def index_gradient(g, out, x, key):
     """Gradient of x[key]: g added into zeros where `key` points, repeated places added up.
 
@@ -484,7 +484,7 @@ two. `permute` may be called with one tuple, and with negative axes (take them m
 """
 
 # %% exercise="permute_gradient"
-#| export
+#| exporti
 def permute_gradient(g, out, x, *axes):
     """Gradient of x.permute(*axes): every axis of g sent back where it came from.
 
@@ -504,7 +504,7 @@ for _axes in ((2, 0, 1), (0, 2, 1), (1, 2, 0), (-1, 0, 1)):
                why="what was axis 2 must be axis 2 again; the same order twice is not the way back")
 
 # %% exercise="cat_gradient"
-#| export
+#| exporti
 def cat_gradient(position, g, out, *tensors, axis=0):
     """Gradient of Tensor.cat(*tensors, axis=axis) for the tensor at `position`: its piece of g.
 
@@ -545,7 +545,7 @@ has no gradient, and operand 1 is `x`. If squaring were an activation, its rules
 """
 
 # %% exercise="rules.activations"
-#| export
+#| exporti
 ### BEGIN SOLUTION
 RELU = (None, lambda g, out, self, x: g * (x > 0))
 SIGMOID = (None, lambda g, out, self, x: g * out * (1 - out))
@@ -578,7 +578,7 @@ average is 0.5, so the gradient is `[0.25, -0.25]`: what one gains, the others l
 """
 
 # %% exercise="softmax_gradient"
-#| export
+#| exporti
 def softmax_gradient(g, out, self, x):
     """Gradient of softmax along `self.dim`: out * (g - the average of g weighted by out).
 
@@ -629,7 +629,7 @@ what each row is finally multiplied by.
 """
 
 # %% exercise="cross_entropy_gradient"
-#| export
+#| exporti
 def _scaled(self, g, count):
     """`g` of a loss with `self.reduction`, per row: divided by `count` for the mean."""
     return g / count if self.reduction == "mean" else g
@@ -685,7 +685,7 @@ new line here.
 """
 
 # %% given="table"
-#| export
+#| exporti
 def mean_gradient(g, out, x, axis=None, keepdims=False):
     """Every entry's share of the mean's gradient: g divided by how many were averaged."""
     return restore(g, x.shape, axis, keepdims) * (out.size / max(x.size, 1))
@@ -984,7 +984,7 @@ parent would otherwise share with the first (the rule of `+` hands the *same* `g
 """
 
 # %% given="walk"
-#| export
+#| exporti
 FREED = Node("freed", (), (), (), {})
 
 
@@ -1025,7 +1025,7 @@ def _own(part, g, position):
     return part.copy() if position and shared else part
 
 # %% exercise="backward.keep"
-#| export
+#| exporti
 def _keep(tensor, g):
     """A leaf's gradient: stored the first time, added to what is there from then on."""
     ### BEGIN SOLUTION
@@ -1051,7 +1051,7 @@ check.true("a first gradient that was read-only is writable", _y.grad.flags.writ
            why="np.broadcast_to gives a read-only view; _writable makes it the leaf's own")
 
 # %% exercise="backward.send"
-#| export
+#| exporti
 def _send(grads, tensor, g):
     """Every parent's part of `g` through its rule, in the parent's shape, added into `grads`."""
     node = tensor._node
@@ -1260,7 +1260,8 @@ def check_grads(f, *inputs, rtol=1e-4, atol=1e-6):
     tensors = [Tensor(array.copy(), requires_grad=True) for array in arrays]
     out = f(*tensors)
     weights = np.random.default_rng(0).standard_normal(out.shape)
-    out.backward(weights)
+    if out.requires_grad:
+        out.backward(weights)
     for number, tensor in enumerate(tensors):
         ### BEGIN SOLUTION
         left, right = arrays[:number], arrays[number + 1 :]

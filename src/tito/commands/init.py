@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -44,4 +45,4 @@ def group(folder: Path, form: str, name: str | None) -> None:
             screen.say(line)
     inside = Path.cwd().resolve().is_relative_to(ws.root)
     command = overview.next_command(Progress.load(ws))
-    screen.next_step(command if inside else f"cd {folder} && {command}")
+    screen.next_step(command if inside else f"cd {shlex.quote(str(folder))} && {command}")

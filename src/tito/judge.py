@@ -1,0 +1,169 @@
+"""What the gates of the milestones are written with: a finding, and NumPy that owes the learner nothing.
+
+A gate judges weights, not words. It takes the arrays that a run of the learner's framework left
+behind, computes everything again in float64 on data the framework never had the answers to, and
+compares. Nothing here imports `tinytorch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run may be asked: its seed, its epochs (None: the usual), which data set."""
+
+    seed: int = 0
+    epochs: int | None = None
+    data: str = "auto"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training of a milestone: the function of run.py, and its data.
+
+    `x`, `y` and `held_out` are handed to the framework; `answers`, those of `held_out`, never are.
+    """
+
+    name: str
+    function: str
+    x: Array
+    y: Array
+    held_out: Array
+    answers: Array
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a part left behind: weights before and after, outputs for `held_out`, what it claims."""
+
+    before: Arrays
+    after: Arrays
+    outputs: Array
+    history: Mapping[str, Sequence[float]]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a gate looked at. `guilty` is the module to look at when it is not `ok`."""
+
+    name: str
+    ok: bool
+    what: str
+    expected: str
+    got: str
+    guilty: str = ""
+    why: str = ""
+    value: float | None = field(default=None, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if value not in ("", None)}
+
+
+# Arithmetic of its own ---------------------------------------------------------------------------
+
+
+def chain(x: Array, weights: Arrays, *names: str, bend: Any = None) -> Array:
+    """x through the linear layers `names` of `weights`, with `bend` between them, in float64."""
+    out = np.asarray(x, dtype=np.float64)
+    for position, name in enumerate(names):
+        if position and bend is not None:
+            out = bend(out)
+        w, b = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        out = out @ w.astype(np.float64).T + b.astype(np.float64)
+    return out
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0.0)
+
+
+def cross_entropy(logits: Array, classes: Array) -> float:
+    """Mean of -log softmax(row)[class]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(classes)), classes]
+    return float(losses.mean())
+
+
+def logistic_loss(logits: Array, targets: Array) -> float:
+    """Mean binary cross-entropy of logits and targets of 0 and 1."""
+    losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+    return float(losses.mean())
+
+
+def share(right: Array) -> float:
+    """Share of True."""
+    return float(np.mean(right))
+
+
+# Findings ----------------------------------------------------------------------------------------
+
+
+def weights(made: Made, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
+    """The run reports exactly these weights, all finite, and every one of them has moved."""
+    told = {name: tuple(np.shape(array)) for name, array in made.after.items()}
+    whole = told == dict(shapes) and set(made.before) == set(shapes)
+    yield Finding("weights", whole, "the network has the weights it should have", _listed(shapes),
+                  _listed(told), "03_layers", "state_dict() names every parameter of every layer")
+    if not whole:
+        return
+    lost = [name for name, array in made.after.items() if not np.isfinite(array).all()]
+    yield Finding("finite", not lost, "every weight is a finite number", "finite",
+                  f"nan or inf in {', '.join(lost)}", "06_optimizers",
+                  "steps that grow without end leave the range of float32")
+    still = [name for name in shapes if not _distance(made, name) > 1e-6]
+    yield Finding("moved", not still, "every layer's weights moved", "all moved",
+                  f"{', '.join(still)} as before the training", "06_optimizers",
+                  "a parameter without a gradient, or that the optimizer does not know, stays")
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "none"
+
+
+def _distance(made: Made, name: str) -> float:
+    return float(np.linalg.norm(made.after[name].astype(float) - made.before[name].astype(float)))
+
+
+def agrees(made: Made, outputs: Array, guilty: str = "03_layers") -> Finding:
+    """The framework's outputs for the held-out rows are those of NumPy with the same weights."""
+    same_shape = made.outputs.shape == outputs.shape
+    scale = 1e-3 * max(1.0, float(np.abs(outputs).max(initial=0.0)))
+    gap = float(np.abs(made.outputs - outputs).max(initial=0.0)) if same_shape else np.inf
+    got = f"they differ by up to {gap:.3g}" if same_shape else f"shape {made.outputs.shape}"
+    return Finding("outputs", gap <= scale, "NumPy gets the same outputs from the same weights",
+                   f"shape {outputs.shape}, equal within {scale:.2g}", got, guilty,
+                   "what a network says must follow from its weights and its input alone")
+
+
+def fell(what: str, before: float, after: float, guilty: str = "06_optimizers") -> Finding:
+    """The loss of the weights after the training is below that of the weights before."""
+    ok = after < 0.9 * before
+    return Finding("loss", ok, f"{what} fell", f"well below {before:.3f}", f"{after:.3f}", guilty,
+                   "computed again from the weights before and after", after)
+
+
+def at_least(what: str, value: float, limit: float, guilty: str = "06_optimizers",
+             chance: float | None = None) -> Finding:
+    """A share of right answers that must be reached."""
+    guess = "" if chance is None else f" (guessing gives {chance:.0%})"
+    return Finding("accuracy", value >= limit, what, f"at least {limit:.0%}{guess}", f"{value:.2%}",
+                   guilty, "counted by NumPy on rows whose answers the framework never had", value)
+
+
+def claimed(what: str, said: float, found: float, guilty: str, tolerance: float) -> Finding:
+    """A figure the framework reported equals the one recomputed from its weights."""
+    ok = abs(said - found) <= tolerance
+    return Finding("claim", ok, f"{what} as reported is what NumPy counts", f"{found:.4f}",
+                   f"{said:.4f} reported", guilty,
+                   "computed again by NumPy from the same weights on the same rows")
