@@ -122,7 +122,15 @@ def assert_rules_keep_float32(root: Tensor) -> None:
 
 
 def compare(case: Case) -> None:
-    """Value, shape, dtype, and the gradient of every input, ours against PyTorch's."""
+    """Value, shape, dtype, and the gradient of every input, ours against PyTorch's.
+
+    NumPy's warnings are errors here: PyTorch has none, and a learner would meet them in red.
+    """
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        _compare(case)
+
+
+def _compare(case: Case) -> None:
     arrays = case.arrays()
     ours = [Tensor(a.copy(), requires_grad=True) for a in arrays]
     theirs = [torch.tensor(a, requires_grad=True) for a in arrays]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -126,9 +127,10 @@ def chosen(module: Module | None, progress: Progress) -> Module:
 
 
 def consent(question: str, command: str, given: bool) -> None:
-    """Ask, unless `given`. Trouble (4) when nobody can be asked: `command` says yes beforehand."""
+    """Ask, unless `given`. Trouble (4) for no, or when nobody can be asked; `command` says yes."""
     if given:
         return
     if not screen.interactive():
         raise Trouble(f"{question} Nobody can be asked here", command, CONSENT)
-    click.confirm(question, abort=True)
+    if not click.confirm(screen.plain(question, sys.stdout)):
+        raise Trouble("nothing was changed", command, CONSENT)

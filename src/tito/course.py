@@ -167,6 +167,7 @@ def export_owner(dotted: str) -> Module | None:
     return next((module for module in modules() if module.export == dotted), None)
 
 
+_METHOD = re.compile(r"^@method_of\(.*\)\n(?:@.*\n)*def ", re.M)
 _DEFINITION = re.compile(r"^(?:class|def) ([A-Za-z]\w*)|^([A-Za-z]\w*) *(?::[^=]+)?= ", re.M)
 
 
@@ -180,7 +181,5 @@ def _names(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     cells = path.read_text(encoding="utf-8").split("\n# %%")
-    exported = "\n".join(
-        cell for cell in cells if "\n#| export" in cell and "\n@method_of" not in cell
-    )
-    return frozenset(a or b for a, b in _DEFINITION.findall(exported))
+    exported = "\n".join(cell for cell in cells if "\n#| export" in cell)
+    return frozenset(a or b for a, b in _DEFINITION.findall(_METHOD.sub("", exported)))

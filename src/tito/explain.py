@@ -117,6 +117,8 @@ def _rows(report: Report, found: Failure) -> list[tuple[str, str]]:
     rows = list(found.rows)
     if found.kind == "unsolved" and found.what.partition(": ")[2] == found.step.name:
         rows.append(("do", "replace the line `raise NotImplementedError(...)` by your code"))
+    if found.what.startswith("EOFError: EOF when reading a line"):
+        rows.append(("do", "leave out input(): checks run where nobody can type"))
     if found.diagnosis:
         rows.append(("probably", found.diagnosis))
     text = "\n".join([found.what, *(row for _, row in found.rows)])

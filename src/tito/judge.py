@@ -74,12 +74,15 @@ class Finding:
 
 
 def chain(x: Array, weights: Arrays, *names: str, bend: Any = None) -> Array:
-    """x through the linear layers `names` of `weights`, with `bend` between them, in float64."""
+    """x through the linear layers `names` of `weights`, with `bend` between them, in float64.
+
+    The name "" is a network that is one layer.
+    """
     out = np.asarray(x, dtype=np.float64)
     for position, name in enumerate(names):
         if position and bend is not None:
             out = bend(out)
-        w, b = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        w, b = (weights[f"{name}.{kind}".lstrip(".")] for kind in ("weight", "bias"))
         out = out @ w.astype(np.float64).T + b.astype(np.float64)
     return out
 

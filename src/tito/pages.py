@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def commands(
 def prose(command: click.Command) -> str:
     """The help text; its aligned blocks become code blocks."""
     parts = []
-    for block in (command.help or "").strip().split("\n\n"):
+    for block in inspect.cleandoc(command.help or "").split("\n\n"):
         if block.startswith("\b"):
             title, _, lines = block.removeprefix("\b\n").partition("\n")
             parts += [title, "```\n" + re.sub(r"(?m)^  ", "", lines) + "\n```"]

@@ -77,7 +77,7 @@ def run(steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, e
                 "what": f"{step['name']}: a value is still ...",
                 "rows": [],
             }
-        if step["role"] == "check" and failure["kind"] != "unsolved":
+        if step["role"] == "check" and failure["kind"] in ("check", "error"):
             failure["diagnosis"] = diagnose(step, knockouts.get(step["name"], []), space)
         emit("fail", step=index, seconds=seconds, **failure)
         if not keep_going:

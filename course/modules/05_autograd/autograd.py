@@ -1437,7 +1437,7 @@ print(f"multiply two numbers: {plain:.2f} µs as in module 01, {asleep:.2f} µs 
 
 # %% [markdown]
 """
-A microsecond is nothing next to a matrix product and everything next to one number. That is why
+A few microseconds are nothing next to a matrix product and everything next to one number. That is why
 frameworks work on whole tensors, and why module 18 merges many small operations into few large ones.
 
 ## Break: writing instead of adding

@@ -502,7 +502,7 @@ digits = "b"
 
 # %% check="predict.digits"
 check.choice("digits of a float32 slope at best", digits, "b", ["a", "b", "c"],
-             why="rounding plus truncation at the bottom come to a few times 1e-5")
+             why="rounding plus truncation at the bottom come to about 1.6e-5")
 
 # %% [markdown]
 """

@@ -1,0 +1,1 @@
+"""The framework against PyTorch, one command, one table: `python -m benchmarks`."""

@@ -1,0 +1,296 @@
+"""`python -m benchmarks`: the framework of modules 01-07 against PyTorch, in one table."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, workspace
+from benchmarks.measure import Spread, Worker, interleave, ratio, spread, verdict
+from benchmarks.work import WORK
+
+UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in seconds, ratios above 1 when ours is faster."""
+
+    name: str
+    threads: int | None
+    ours: Spread
+    torch: Spread | None = None
+    best: Spread | None = None
+    ratio: Spread | None = None
+    ratio_best: Spread | None = None
+    goal: str = ""
+    verdict: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure, and where the package is."""
+
+    root: Path
+    rounds: int
+    block: float
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"TINYTORCH": str(self.root)}
+
+
+def limited(found: Spread, limit: float) -> tuple[str, str]:
+    """Goal and verdict of a time that must stay below `limit` seconds."""
+    return f"< {shown(limit)}", "met" if found.median < limit else "NOT met"
+
+
+# Rows that compare work in two processes --------------------------------------------------------
+
+GOALS = {"MLP step, SGD": 1.0, "MLP step, Adam": 1.0}
+
+
+def work_row(name: str, threads: int, plan: Plan) -> Row:
+    """The sides of one piece of work, in turns."""
+    block = plan.block if name != "chain of 100,000" else 0.0
+    workers = {side: Worker(name, side, threads, plan.env) for side in WORK[name]}
+    for worker in workers.values():
+        worker.calibrate(block)
+    found = interleave(workers, plan.rounds)
+    for worker in workers.values():
+        worker.close()
+    times, goal = {side: spread(values) for side, values in found.items()}, GOALS.get(name)
+    faster = ratio(found["torch"], found["ours"])
+    best = ratio(found["best"], found["ours"]) if "best" in found else None
+    aim = f"> {goal:.0f}x" if goal else ""
+    words = verdict(faster, goal)
+    return Row(
+        name, threads, times["ours"], times["torch"], times.get("best"), faster, best, aim, words
+    )
+
+
+def kernels_row(plan: Plan) -> Row:
+    """The same matrix product with the AVX-512 kernels asked for by name, for information."""
+    name, asked = "matmul 512", {"OPENBLAS_CORETYPE": "SKYLAKEX"}
+    workers = {
+        "ours": Worker(name, "ours", 1, plan.env | asked),
+        "as chosen": Worker(name, "ours", 1, plan.env),
+    }
+    for worker in workers.values():
+        worker.calibrate(plan.block)
+    found = interleave(workers, plan.rounds)
+    for worker in workers.values():
+        worker.close()
+    faster = ratio(found["as chosen"], found["ours"])
+    note = "OPENBLAS_CORETYPE=SKYLAKEX against OpenBLAS's own choice"
+    if not avx512():
+        note += " (this processor has no AVX-512)"
+    return Row(
+        "BLAS kernels", 1, spread(found["ours"]), ratio=faster, verdict=verdict(faster), note=note
+    )
+
+
+def avx512() -> bool:
+    """Whether the processor runs those kernels; without, asking for them would crash."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and "avx512f" in info.read_text()
+
+
+# Rows of whole commands -------------------------------------------------------------------------
+
+
+def wall(command: list[str], folder: Path, env: Mapping[str, str]) -> float:
+    """Seconds from start to end of a command that must succeed."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return seconds
+
+
+def import_seconds(modules: list[str], plan: Plan, side: str) -> float:
+    """Seconds that the imports add to a Python that has NumPy already."""
+    names = modules if side == "ours" else ["torch"]
+    script = (
+        "import time, numpy; t = time.perf_counter(); "
+        + "; ".join(f"import {name}" for name in names)
+        + "; print(time.perf_counter() - t)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=plan.root,
+        env={**os.environ, **plan.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def import_row(plan: Plan) -> Row:
+    """Importing every module of the package against importing torch, both beyond NumPy."""
+    modules = workspace.exports()
+    sides = {
+        side: lambda side=side: import_seconds(modules, plan, side) for side in ("ours", "torch")
+    }
+    interleave(sides, 1)
+    found = interleave(sides, plan.rounds)
+    ours, faster = spread(found["ours"]), ratio(found["torch"], found["ours"])
+    goal, words = limited(ours, 0.150)
+    note = "all modules 01-07, beyond NumPy's own import"
+    return Row("import", None, ours, spread(found["torch"]), None, faster, None, goal, words, note)
+
+
+def command_row(name: str, command: list[str], limit: float, plan: Plan) -> Row:
+    """The wall time of one command in the workspace, the interpreter's own start included."""
+    wall(command, plan.root, {})
+    empty = [sys.executable, "-c", "pass"]
+    sides = {
+        "ours": lambda: wall(command, plan.root, {}),
+        "python": lambda: wall(empty, plan.root, {}),
+    }
+    found = interleave(sides, plan.rounds)
+    ours = spread(found["ours"])
+    goal, words = limited(ours, limit)
+    note = f"of it Python's own start {shown(spread(found['python']).median)}"
+    return Row(name, None, ours, goal=goal, verdict=words, note=note)
+
+
+def check_rows(plan: Plan) -> Iterator[Row]:
+    """`tito module test` of each module with the reference solutions."""
+    for number in range(1, workspace.LAST + 1):
+        command = [*TITO, "module", "test", f"{number:02d}"]
+        found = [wall(command, plan.root, {}) for _ in range(3 if plan.rounds > 10 else 2)]
+        goal, words = limited(spread(found), 5.0)
+        yield Row(f"checks {number:02d}", None, spread(found), goal=goal, verdict=words)
+
+
+TITO = [sys.executable, "-m", "tito"]
+
+
+# The table --------------------------------------------------------------------------------------
+
+
+def rows(plan: Plan, only: str, threads: list[int]) -> Iterator[Row]:
+    """The rows whose name contains `only`, one by one as they are measured."""
+    if only in "import":
+        yield import_row(plan)
+    for name, arguments in (
+        ("tito --help", ["--help"]),
+        ("tito module status", ["module", "status", "05"]),
+    ):
+        if only in name:
+            yield command_row(name, [*TITO, *arguments], 0.100, plan)
+    for name in WORK:
+        for count in threads:
+            serial = name in ("scalar multiply", "chain of 100,000")
+            if only in name and not (serial and count > 1):
+                yield work_row(name, count, plan)
+    if only in "BLAS kernels" and (avx512() or only):
+        yield kernels_row(plan)
+    if only in "checks" or only.startswith("checks"):
+        yield from (row for row in check_rows(plan) if only in row.name)
+
+
+def shown(seconds: float) -> str:
+    """Three digits with a unit: `12.3 ms`."""
+    unit, size = next((pair for pair in UNITS if seconds >= pair[1]), UNITS[-1])
+    return f"{seconds / size:.3g} {unit}"
+
+
+HEAD = (
+    "row",
+    "threads",
+    "ours",
+    "PyTorch",
+    "best PyTorch",
+    "ratio",
+    "ratio to best",
+    "goal",
+    "verdict",
+)
+WIDTHS = (18, 7, 24, 9, 12, 18, 18, 8, 0)
+
+
+def line(cells: tuple[str, ...]) -> str:
+    """The cells side by side."""
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS)).rstrip()
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """One row as text."""
+    ours = f"{shown(row.ours.median)} ±{(row.ours.high - row.ours.low) / 2 / row.ours.median:.0%}"
+    words = f"{row.verdict}  ({row.note})" if row.note else row.verdict
+    return (
+        row.name,
+        str(row.threads or ""),
+        ours,
+        shown(row.torch.median) if row.torch else "",
+        shown(row.best.median) if row.best else "",
+        str(row.ratio or ""),
+        str(row.ratio_best or ""),
+        row.goal,
+        words,
+    )
+
+
+def head(facts: dict[str, Any], plan: Plan) -> str:
+    """What was measured, how and on what."""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    load = ", ".join(f"{x:.1f}" for x in facts["load"])
+    return "\n".join(
+        [
+            f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, load {load}",
+            f"Python {facts['python']}, {versions}, {facts['blas']}",
+            "",
+            f"{plan.rounds} rounds in turns, blocks of {plan.block * 1e3:.0f} ms. Times are medians, ± half",
+            "the range between the quartiles. Ratios are PyTorch's time over ours, round by round, with",
+            "[quartiles]: above 1 ours is faster. PyTorch is eager, as a user gets it; best PyTorch is",
+            "its fused optimizer. Both sides have the same number of threads.",
+            "",
+        ]
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument("--quick", action="store_true", help="fewer rounds, shorter blocks")
+    made.add_argument("--only", default="", metavar="NAME", help="rows whose name contains NAME")
+    made.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers, too")
+    return made
+
+
+def main() -> None:
+    """Build the package, measure, print."""
+    options = parser().parse_args()
+    with tempfile.TemporaryDirectory(prefix="tinytorch-bench-") as folder:
+        rounds, block = (7, 0.02) if options.quick else (21, 0.1)
+        plan = Plan(workspace.build(Path(folder) / "my-torch"), rounds, block)
+        facts = machine.describe()
+        print(head(facts, plan), line(HEAD), sep="\n", flush=True)
+        done = []
+        for row in rows(plan, options.only, options.threads or [1, 2]):
+            print(line(cells(row)), flush=True)
+            done.append(row)
+    if not done:
+        sys.exit(f"no row is called {options.only!r}")
+    if options.json:
+        found = {"schema": 1, "machine": facts, "rows": [asdict(row) for row in done]}
+        options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""A learner's workspace with the reference solutions: what is measured is what learners ship."""
+
+from pathlib import Path
+
+from tito import course, export, source, workspace
+
+LAST = 7
+
+
+def build(folder: Path, last: int = LAST) -> Path:
+    """A workspace in `folder` with modules 1 to `last` solved, and their package exported."""
+    ws = workspace.init(folder, format="py")
+    for module in course.modules()[:last]:
+        solved = source.read(module.path)
+        ws.write(ws.export_path(module.export), export.export(solved))
+        ws.write(ws.notebook_path(module), source.write_percent(solved))
+    workspace.refresh(ws)
+    return ws.root
+
+
+def exports(last: int = LAST) -> list[str]:
+    """Dotted names of the package's modules: `tinytorch.core.tensor` and so on."""
+    return [f"tinytorch.{module.export}" for module in course.modules()[:last]]

@@ -1,0 +1,446 @@
+"""The milestones: what a learner's framework can do by now, run, judged and recorded.
+
+A run has three steps. Probes ask every module one small thing, so that a failure names its module.
+The course's run.py then trains on the learner's framework in a child process, without the answers of
+the held-out rows. Last the milestone's gate.py, which never imports that framework, computes
+everything again by NumPy from the weights that came back. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tito import __version__, course, origin, sandbox, source
+from tito.course import Milestone
+from tito.progress import Progress, now
+from tito.sandbox import Failure, Outcome, Step
+from tito.workspace import Workspace, WorkspaceError
+
+if TYPE_CHECKING:
+    from tito.judge import Finding, Made, Options, Part
+
+SCHEMA = 1
+TIMEOUT = 3600.0
+Show = Callable[[str], None]
+Pairs = "dict[str, tuple[Part, Made]]"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One milestone: passed, open, locked (`missing` are the modules to complete) or planned."""
+
+    milestone: Milestone
+    state: str
+    missing: tuple[str, ...]
+    record: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        m = self.milestone
+        return {"id": m.id, "title": m.title, "summary": m.summary, "needs": list(m.needs),
+                "state": self.state, "missing": list(self.missing), **self.record}  # fmt: skip
+
+
+@dataclass
+class Blame:
+    """Why a milestone did not pass: where, what, the rows that explain it, the guilty module."""
+
+    where: str
+    what: str
+    rows: list[tuple[str, str]]
+    guilty: str
+
+    @property
+    def next(self) -> str:
+        return f"tito module test {self.guilty[:2]}" if self.guilty else "tito system doctor"
+
+
+@dataclass
+class Verdict:
+    """What a run (or a validation) of a milestone gave."""
+
+    milestone: Milestone
+    options: Options
+    probes: int = 0
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    blame: Blame | None = None
+    notes: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.blame is None
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Part -> name of the figure -> value."""
+        return {
+            part: {f.name: round(f.value, 6) for f in found if f.value is not None}
+            for part, found in self.findings.items()
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        blame = self.blame and {**vars(self.blame), "next": self.blame.next}
+        return {
+            "milestone": self.milestone.id, "ok": self.ok, "options": vars(self.options),
+            "probes": self.probes, "figures": self.figures, "blame": blame, "notes": self.notes,
+            "seconds": {part: round(value, 3) for part, value in self.seconds.items()},
+            "findings": {part: [f.as_dict() for f in found] for part, found in self.findings.items()},
+            "files": [str(path) for path in self.files],
+        }  # fmt: skip
+
+
+# Where the learner stands ------------------------------------------------------------------------
+
+
+def standings(progress: Progress) -> list[Standing]:
+    """All milestones in order."""
+    return [standing(milestone, progress) for milestone in course.milestones()]
+
+
+def standing(milestone: Milestone, progress: Progress) -> Standing:
+    """One milestone's state and what was recorded of it."""
+    missing = tuple(m.id for m in needed(milestone) if not progress.is_completed(m.id))
+    record = progress.milestones.get(milestone.id, {})
+    if not milestone.exists:
+        state = "planned"
+    elif missing:
+        state = "locked"
+    else:
+        state = "passed" if record.get("passed") else "open"
+    return Standing(milestone, state, missing, record)
+
+
+def needed(milestone: Milestone) -> list[course.Module]:
+    """The modules a milestone is built on."""
+    first, last = milestone.needs
+    return [module for module in course.modules() if first <= module.number <= last]
+
+
+def require(progress: Progress, milestone: Milestone) -> None:
+    """Raises WorkspaceError unless every module the milestone needs is completed."""
+    found = standing(milestone, progress)
+    if found.state == "planned":
+        raise WorkspaceError(
+            f"{milestone.id} is not part of this release of the course\nNext: tito milestone list"
+        )
+    if found.missing:
+        missing = found.missing[0]
+        raise WorkspaceError(
+            f"{milestone.id} is built on {missing}, which is not completed\n"
+            f"Next: tito module start {missing[:2]}"
+        )
+
+
+def unlock(ws: Workspace) -> list[Path]:
+    """Copy run.py of every milestone that is open into the workspace, unless it is there already.
+
+    Idempotent, and never overwrites; returns the new files.
+    """
+    new = []
+    for found in standings(Progress.load(ws)):
+        path = folder(ws, found.milestone) / "run.py"
+        if found.state in ("open", "passed") and not path.exists():
+            ws.write(path, (found.milestone.folder / "run.py").read_bytes())
+            new.append(path)
+    return new
+
+
+def folder(ws: Workspace, milestone: Milestone) -> Path:
+    """Where a milestone's script, record, weights and pictures are in the workspace."""
+    return ws.milestones_dir / milestone.id
+
+
+# Running -----------------------------------------------------------------------------------------
+
+
+def run(ws: Workspace, milestone: Milestone, options: Options, show: Show, *,
+        probed: bool = True) -> Verdict:
+    """Probe, train, judge; a pass is recorded, with weights and pictures. `show` gets each line that
+    the training prints. Raises WorkspaceError or CourseError when it cannot begin."""
+    progress = Progress.load(ws)
+    require(progress, milestone)
+    gate = _load(milestone.folder / "gate.py")
+    parts = gate.parts(options)
+    verdict = Verdict(milestone, options, notes=getattr(gate, "notes", lambda _: [])(options))
+    unlock(ws)
+    if probed:
+        _probe(ws, verdict)
+    if verdict.ok:
+        _train(ws, verdict, gate, parts, show)
+    _record(ws, verdict)
+    return verdict
+
+
+def _train(ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], show: Show) -> None:
+    with tempfile.TemporaryDirectory(prefix="tito-") as name:
+        made = _stage(ws, verdict, parts, Path(name), show)
+    if made is None:
+        return
+    _judge(verdict, gate, made)
+    if verdict.ok:
+        _keep(ws, verdict, made)
+        _draw(ws, verdict, made)
+
+
+def _load(path: Path) -> ModuleType:
+    """A file of the course as a module."""
+    from tito import stage
+
+    return stage.load(path)
+
+
+def environment(ws: Workspace, last: int) -> dict[str, str]:
+    """What makes a child see the learner's package up to and including module `last`."""
+    return {"TINYTORCH": str(ws.root), "TINYTORCH_UPTO": f"{last + 1:02d}"}
+
+
+def probe_steps(last: int) -> list[Step]:
+    """The probes of modules 1 to `last`, in order, each named `05_autograd.accumulates`."""
+    cells = source.read(course.course_dir() / "milestones" / "probes.py").cells
+    return [
+        Step(cell.role or "", cell.name, cell.source, number)
+        for number, cell in enumerate(cells, 1)
+        if cell.role == "given" or (cell.role == "check" and int(cell.name[:2]) <= last)
+    ]
+
+
+def _probe(ws: Workspace, verdict: Verdict) -> None:
+    last = verdict.milestone.needs[1]
+    steps = probe_steps(last)
+    outcome = sandbox.run(steps, environment=environment(ws, last), cwd=ws.root)
+    verdict.probes = sum(step.role == "check" for step in outcome.passed)
+    if not outcome.ok:
+        verdict.blame = _probed(verdict.milestone, outcome)
+
+
+def _probed(milestone: Milestone, outcome: Outcome) -> Blame:
+    """What a probe found, and its module."""
+    failure: Failure = outcome.failures[0]
+    what = failure.what if failure.kind == "check" else f"{failure.kind}: {failure.what}"
+    guilty = failure.step.name.partition(".")[0] if failure.step.role == "check" else ""
+    return _explained(milestone, f"probe {failure.step.name}", what, failure.rows, guilty)
+
+
+def _explained(milestone: Milestone, where: str, what: str, rows: Sequence[tuple[str, str]],
+               guilty: str) -> Blame:
+    """Blame, with the usual cause where exactly one known mistake is caught at this place."""
+    usual = [k["diagnosis"] for k in knockouts(milestone)
+             if where in (f"probe {k['caught']}", f"finding {k['caught']}")]  # fmt: skip
+    probably = [("probably", usual[0])] if len(usual) == 1 else []
+    return Blame(where, what, [*rows, *probably], guilty)
+
+
+def knockouts(milestone: Milestone) -> list[dict[str, str]]:
+    """Ways to break the framework that this milestone must notice, from knockouts.toml."""
+    file = milestone.folder / "knockouts.toml"
+    return list(tomllib.loads(file.read_text(encoding="utf-8"))["knockout"]) if file.is_file() else []
+
+
+# The child process -------------------------------------------------------------------------------
+
+
+def _stage(ws: Workspace, verdict: Verdict, parts: list[Part], place: Path, show: Show) -> Any:
+    """Train all parts in a child; returns name -> (Part, Made), or None after laying blame."""
+    milestone, options = verdict.milestone, {"seed": verdict.options.seed}
+    if verdict.options.epochs is not None:
+        options["epochs"] = verdict.options.epochs
+    _hand_over(milestone, parts, options, place)
+    ending = sandbox.stream(["-m", "tito.stage", str(place)], environment(ws, milestone.needs[1]),
+                            ws.root, TIMEOUT, show)  # fmt: skip
+    if (place / "failed.json").is_file():
+        verdict.blame = _raised(milestone, json.loads((place / "failed.json").read_text("utf-8")))
+        return None
+    if ending != "ended":
+        late = f"still running after {TIMEOUT:.0f} s" if ending == "timeout" else f"Python stopped: {ending}"
+        verdict.blame = Blame("training", late, [], "")
+        return None
+    return {part.name: (part, _fetch(place, part)) for part in parts}
+
+
+def _hand_over(milestone: Milestone, parts: list[Part], options: dict[str, int], place: Path) -> None:
+    """The job and the inputs of every part; the held-out answers stay here."""
+    import numpy as np
+
+    job = {
+        "run": str(milestone.folder / "run.py"),
+        "memory": sandbox.MEMORY,
+        "parts": [{"name": p.name, "function": p.function, "options": options} for p in parts],
+    }
+    (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    for part in parts:
+        np.savez(place / f"{part.name}.inputs.npz", x=part.x, y=part.y, held_out=part.held_out)
+
+
+def _raised(milestone: Milestone, told: dict[str, Any]) -> Blame:
+    """An error in the middle of the training."""
+    owner = course.export_owner(told["dotted"])
+    rows = [(label, text) for label, text in told["rows"] if text]
+    return Blame(f"part {told['part']}", f"it stopped with {told['what']}", rows, owner.id if owner else "")
+
+
+def _fetch(place: Path, part: Part) -> Made:
+    import numpy as np
+
+    from tito.judge import Made
+
+    with np.load(place / f"{part.name}.made.npz", allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    told = json.loads((place / f"{part.name}.made.json").read_text(encoding="utf-8"))
+    return _made(found, told)
+
+
+def _made(arrays: dict[str, Any], told: dict[str, Any]) -> Made:
+    from tito.judge import Made
+
+    before, after = (
+        {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{when}/")}
+        for when in ("before", "after")
+    )
+    return Made(before, after, arrays["outputs"], told["history"], told["seconds"])
+
+
+# Judging -----------------------------------------------------------------------------------------
+
+
+def _judge(verdict: Verdict, gate: ModuleType, made: Any) -> None:
+    """Every part's findings up to the first that is not ok, then the comparison of the parts."""
+    for name, (part, left) in made.items():
+        verdict.seconds[name] = left.seconds
+        if not _hold(verdict, name, gate.verdict(part, left)):
+            return
+    _hold(verdict, "together", gate.compare(made))
+
+
+def _hold(verdict: Verdict, name: str, findings: Any) -> bool:
+    kept = verdict.findings.setdefault(name, [])
+    for finding in findings:
+        kept.append(finding)
+        if not finding.ok:
+            verdict.blame = _found(verdict.milestone, name, finding)
+            return False
+    if not kept:
+        del verdict.findings[name]
+    return True
+
+
+def _found(milestone: Milestone, part: str, finding: Finding) -> Blame:
+    rows = [("part", part), ("expected", finding.expected), ("got", finding.got), ("why", finding.why)]
+    rows = [(label, text) for label, text in rows if text]
+    return _explained(milestone, f"finding {finding.name}", finding.what, rows, finding.guilty)
+
+
+def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
+    """Judge the recorded weights again, and probe the framework as it is now; no training.
+
+    Returns None where nothing whole is recorded: then it has to be run.
+    """
+    record, arrays = read_record(ws, milestone), _read_weights(ws, milestone)
+    if record is None or arrays is None:
+        return None
+    from tito.judge import Options
+
+    gate, options = _load(milestone.folder / "gate.py"), Options(**record["options"])
+    verdict = Verdict(milestone, options, files=[folder(ws, milestone) / "record.json"])
+    parts = {part.name: part for part in gate.parts(options)}
+    if not set(record["parts"]) <= set(parts):
+        return None  # recorded on data that is no longer here
+    _probe(ws, verdict)
+    if verdict.ok:
+        made = {name: (parts[name], _made(arrays[name], told)) for name, told in record["parts"].items()}
+        _judge(verdict, gate, made)
+    return verdict
+
+
+# Recording ---------------------------------------------------------------------------------------
+
+
+def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
+    """record.json and weights.safetensors of a run that passed."""
+    import numpy as np
+    import safetensors.numpy
+
+    place, arrays = folder(ws, verdict.milestone), {}
+    for name, (_, left) in made.items():
+        groups = {"before": left.before, "after": left.after, "outputs": {"": left.outputs}}
+        for when, group in groups.items():
+            arrays |= {f"{name}/{when}/{key}".rstrip("/"): np.ascontiguousarray(a) for key, a in group.items()}
+    record = {
+        "schema": SCHEMA, "milestone": verdict.milestone.id, "date": now(),
+        "origin": f"student ({origin.shorten(ws.root)})", "versions": _versions(),
+        "options": vars(verdict.options), "figures": verdict.figures,
+        "parts": {name: {"history": left.history, "seconds": round(left.seconds, 3)}
+                  for name, (_, left) in made.items()},
+    }  # fmt: skip
+    ws.write(place / "weights.safetensors", safetensors.numpy.save(arrays))
+    ws.write(place / "record.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    verdict.files += [place / "record.json", place / "weights.safetensors"]
+
+
+def _versions() -> dict[str, str]:
+    import numpy as np
+
+    return {"tito": __version__, "course": course.version(), "python": platform.python_version(),
+            "numpy": np.__version__}  # fmt: skip
+
+
+def read_record(ws: Workspace, milestone: Milestone) -> dict[str, Any] | None:
+    """The record of the last run that passed, or None."""
+    try:
+        record = json.loads((folder(ws, milestone) / "record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(record, dict) and record.get("schema") == SCHEMA
+    return record if whole and {"options", "parts"} <= set(record) else None
+
+
+def _read_weights(ws: Workspace, milestone: Milestone) -> dict[str, dict[str, Any]] | None:
+    """Part -> array name -> array, or None if the file is missing or damaged."""
+    import safetensors
+    import safetensors.numpy
+
+    try:
+        arrays = safetensors.numpy.load((folder(ws, milestone) / "weights.safetensors").read_bytes())
+    except (OSError, safetensors.SafetensorError):
+        return None
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = array
+    return parts
+
+
+def _draw(ws: Workspace, verdict: Verdict, made: Any) -> None:
+    """The milestone's pictures, where matplotlib is installed."""
+    from tito import pictures
+
+    if not pictures.available():
+        verdict.notes.append("for pictures beside the record: pip install 'tinytorch[plots]', and run again")
+        return
+    draw = _load(verdict.milestone.folder / "pictures.py").draw
+    verdict.files += draw(made, folder(ws, verdict.milestone))
+
+
+def _record(ws: Workspace, verdict: Verdict) -> None:
+    """The outcome into progress.json; a pass stays a pass."""
+    progress = Progress.load(ws)
+    record = progress.milestones.setdefault(verdict.milestone.id, {"passed": None, "attempts": 0})
+    record["attempts"] = record.get("attempts", 0) + 1
+    if verdict.ok:
+        record["passed"] = record.get("passed") or now()
+        record["date"], record["figures"] = now(), verdict.figures
+    progress.save(ws)
+
+
+def seconds_since(start: float) -> str:
+    """How long ago, as people read it."""
+    return f"{time.monotonic() - start:.1f} s"
