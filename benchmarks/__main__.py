@@ -254,10 +254,10 @@ def head(facts: dict[str, Any], plan: Plan) -> str:
             f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, load {load}",
             f"Python {facts['python']}, {versions}, {facts['blas']}",
             "",
-            f"{plan.rounds} rounds in turns, blocks of {plan.block * 1e3:.0f} ms. Times are medians, ± half",
-            "the range between the quartiles. Ratios are PyTorch's time over ours, round by round, with",
-            "[quartiles]: above 1 ours is faster. PyTorch is eager, as a user gets it; best PyTorch is",
-            "its fused optimizer. Both sides have the same number of threads.",
+            f"{plan.rounds} rounds in turns, blocks of {shown(plan.block)}. Times are medians,",
+            "± half the range between the quartiles. Ratios are PyTorch's time over ours, round by",
+            "round, with [quartiles]: above 1 ours is faster. PyTorch is eager, as a user gets it;",
+            "best PyTorch is its fused optimizer. Both sides have the same number of threads.",
             "",
         ]
     )

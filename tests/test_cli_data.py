@@ -19,9 +19,8 @@ def person(nowhere: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     monkeypatch.delenv("TITO_COURSE")
     monkeypatch.setenv("TINYTORCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    digest = "f9d2c5a8e1"
     file = data.File("input.txt", len(TEXT), None)
-    small = data.Dataset("small", "Small", "small", "text", (file,), digest, "none",
+    small = data.Dataset("small", "Small", "small", "text", (file,), "nobody", "none",
                          mirrors=(tmp_path.joinpath("mirror").as_uri() + "/",))
     monkeypatch.setitem(data.DATASETS, "small", small)
     (tmp_path / "mirror").mkdir()
@@ -37,7 +36,9 @@ def test_list_shows_every_data_set(person: Any) -> None:
     assert "mnist" in text and text.splitlines()[-1].startswith("Next: tito data fetch mnist")
 
 
-def test_fetch_shows_address_and_size_and_dry_run_writes_nothing(person: Any, tmp_path: Path) -> None:
+def test_fetch_shows_address_and_size_and_dry_run_writes_nothing(
+    person: Any, tmp_path: Path
+) -> None:
     result = person.tito("data", "fetch", "small", "--dry-run", code=0)
     assert "mirror/input.txt  5 bytes" in result.stderr
     assert "would be fetched" in result.stdout and not (tmp_path / "data").exists()

@@ -52,8 +52,13 @@ def test_open_for_marimo_is_a_copy(learner: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(notebook, "find_spec", lambda name: object())
     before = learner.notebook().read_bytes()
     text = learner.tito("notebook", "open", "--with", "marimo", "--print", code=0).stdout
-    assert ".tinytorch/explore/01_tensor.ipynb" in text
-    assert learner.notebook().read_bytes() == before
+    convert, edit = text.splitlines()
+    play = learner.ws.state_dir / "explore" / "01_tensor.py"
+    assert convert.endswith(f"convert {play.with_suffix('.ipynb')} -o {play}")
+    assert edit.endswith(f"-m marimo edit {play}")
+    play.touch()
+    again = learner.tito("notebook", "open", "--with", "marimo", "--print", code=0).stdout
+    assert again.splitlines() == [edit] and learner.notebook().read_bytes() == before
 
 
 def test_convert_keeps_code_and_progress(learner: Any) -> None:
@@ -82,11 +87,16 @@ def test_convert_all_is_for_what_comes_as_well(learner: Any) -> None:
     assert "nothing to convert" in learner.tito("notebook", "convert", "--all", "--to", "py").stdout
 
 
-def test_convert_stopped_half_way_is_ended_by_converting_again(learner: Any, monkeypatch: Any) -> None:
+def test_convert_stopped_half_way_is_ended_by_converting_again(
+    learner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
     learner.solve()
     cells = source.read(learner.notebook()).cells
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda self, missing_ok=False: (_ for _ in ()).throw(OSError(5)))
+        patch.setattr(Path, "unlink", stopped)
         learner.tito("notebook", "convert", "1", "--to", "py", code=3)
     assert source.read(learner.notebook()).cells == cells
     learner.tito("module", "test", code=0)
@@ -98,8 +108,10 @@ def test_convert_of_a_damaged_notebook_changes_nothing(learner: Any) -> None:
     learner.edit(lambda text: text[:300])
     before = learner.notebook().read_bytes()
     assert "not JSON" in learner.tito("notebook", "convert", "1", "--to", "py", code=3).stderr
-    assert learner.notebook().read_bytes() == before and len(list(learner.notebook().parent.iterdir())) == 1
+    assert learner.notebook().read_bytes() == before
+    assert len(list(learner.notebook().parent.iterdir())) == 1
 
 
 def test_convert_needs_one_or_all(learner: Any) -> None:
-    assert "name none" in learner.tito("notebook", "convert", "1", "--all", "--to", "py", code=2).stderr
+    result = learner.tito("notebook", "convert", "1", "--all", "--to", "py", code=2)
+    assert "name none" in result.stderr

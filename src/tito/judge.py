@@ -2,7 +2,8 @@
 
 A gate judges weights, not words. It takes the arrays that a run of the learner's framework left
 behind, computes everything again in float64 on data the framework never had the answers to, and
-compares. Nothing here imports `tinytorch`.
+compares. It yields one finding at a time and is not asked further after one that is not ok. Nothing
+here imports `tinytorch`.
 """
 
 from __future__ import annotations
@@ -112,8 +113,12 @@ def share(right: Array) -> float:
 # Findings ----------------------------------------------------------------------------------------
 
 
-def weights(made: Made, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:
-    """The run reports exactly these weights, all finite, and every one of them has moved."""
+def weights(made: Made, shapes: Mapping[str, tuple[int, ...]],
+            steps: Sequence[str] = ()) -> Iterator[Finding]:
+    """The run reports exactly these weights, all finite, and every one of them has moved.
+
+    Those in `steps` move by whole steps, and may have come back to where they began.
+    """
     told = {name: tuple(np.shape(array)) for name, array in made.after.items()}
     whole = told == dict(shapes) and set(made.before) == set(shapes)
     yield Finding("weights", whole, "the network has the weights it should have", _listed(shapes),
@@ -124,7 +129,7 @@ def weights(made: Made, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Findi
     yield Finding("finite", not lost, "every weight is a finite number", "finite",
                   f"nan or inf in {', '.join(lost)}", "06_optimizers",
                   "steps that grow without end leave the range of float32")
-    still = [name for name in shapes if not _distance(made, name) > 1e-6]
+    still = [name for name in shapes if name not in steps and not _distance(made, name) > 1e-6]
     yield Finding("moved", not still, "every layer's weights moved", "all moved",
                   f"{', '.join(still)} as before the training", "06_optimizers",
                   "a parameter without a gradient, or that the optimizer does not know, stays")
@@ -157,10 +162,10 @@ def fell(what: str, before: float, after: float, guilty: str = "06_optimizers") 
 
 
 def at_least(what: str, value: float, limit: float, guilty: str = "06_optimizers",
-             chance: float | None = None) -> Finding:
+             chance: float | None = None, name: str = "accuracy") -> Finding:
     """A share of right answers that must be reached."""
     guess = "" if chance is None else f" (guessing gives {chance:.0%})"
-    return Finding("accuracy", value >= limit, what, f"at least {limit:.0%}{guess}", f"{value:.2%}",
+    return Finding(name, value >= limit, what, f"at least {limit:.0%}{guess}", f"{value:.2%}",
                    guilty, "counted by NumPy on rows whose answers the framework never had", value)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -137,6 +138,37 @@ def _spawn(
     _kill(process)
     drain.thread.join(5)
     return ending, drain.text()
+
+
+def stream(
+    arguments: list[str],
+    environment: dict[str, str],
+    cwd: Path,
+    timeout: float,
+    show: Callable[[str], None],
+) -> str:
+    """Run Python with `arguments`, give `show` each line it prints, and return how it ended."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment},
+        start_new_session=sys.platform != "win32",
+    )
+    assert process.stdout is not None
+    late = threading.Event()
+    clock = threading.Timer(timeout, lambda: (late.set(), _kill(process)))
+    clock.start()
+    try:
+        for line in process.stdout:
+            show(line.decode("utf-8", "replace").rstrip("\r\n"))
+        code = process.wait()
+    finally:
+        clock.cancel()
+        _kill(process)
+    return "timeout" if late.is_set() else "ended" if code == 0 else f"code {code}"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

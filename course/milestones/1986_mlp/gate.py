@@ -13,6 +13,7 @@ from tito import data, judge
 from tito.course import CourseError
 from tito.judge import Finding, Made, Options, Part
 
+THREADS = 1  # the products are small: a second thread of the BLAS waits more than it works
 DATA = ("tinydigits", "mnist", "auto")
 HIDDEN = (128, 64)
 NETWORKS = {"linear": (), "mlp": HIDDEN}
@@ -59,10 +60,7 @@ def logits(part: Part, images: judge.Array, weights: judge.Arrays) -> judge.Arra
 
 def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network on one data set."""
-    for finding in judge.weights(made, _shapes(part)):
-        yield finding
-        if not finding.ok:
-            return
+    yield from judge.weights(made, _shapes(part))
     out = logits(part, part.held_out, made.after)
     yield judge.agrees(made, out)
     yield from _claims(part, made)

@@ -121,6 +121,12 @@ def test_index_gradient_adds_up_repeats():
     np.testing.assert_allclose(index_gradient(g, None, np.zeros((6, 3)), key), expected)
 
 
+def test_tensors_may_be_indices():
+    x, rows = leaf([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), Tensor([2, 0, 2])
+    (x[rows].sum() + x[rows, 1].sum()).backward()
+    assert x.grad.tolist() == [[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]
+
+
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_matmul_gradient_equals_the_sum_over_entries(batch):
     rng = np.random.default_rng(6)
@@ -183,6 +189,19 @@ def test_arithmetic_of_two_tensors(f, shapes):
 )
 def test_functions_of_one_tensor(f):
     assert check_grads(f, random(4, 3, seed=8, low=0.5, high=1.5))
+
+
+@pytest.mark.parametrize("axes", [(2, 0, 1), (1, 2, 0), (0, 2, 1), (-1, 0, 1), ((2, -3, 1),)])
+def test_permute_of_three_axes(axes):
+    weights = random(2, 3, 4, seed=16).permute(*axes)
+    assert check_grads(lambda x: x.permute(*axes) * weights, random(2, 3, 4))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_cat_of_unequal_tensors(axis):
+    shapes = [(n, 2) if axis in (0, -2) else (2, n) for n in (1, 3, 2)]
+    inputs = [random(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    assert check_grads(lambda *tensors: cat([*tensors, tensors[0]], axis=axis), *inputs)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +304,17 @@ def test_detach_cuts_the_graph():
 
 
 def test_a_composed_operation_is_recorded_once():
-    x = leaf([[1.0, 2.0], [3.0, 5.0]])
-    y = x.mean(axis=0)
-    assert [t._node.name for t in topological_sort(y) if t._node] == ["mean"]
+    x, inside = leaf([[1.0, 2.0], [3.0, 5.0]]), []
+
+    def cubed(a):
+        inside.extend([a * a, a * a * a])
+        return inside[-1]
+
+    y = tracked(cubed, (lambda g, out, a: g * 3 * a**2,), "cubed")(x)
+    assert [t._node.name for t in topological_sort(y) if t._node] == ["cubed"]
+    assert inside[0]._node is None
+    y.sum().backward()
+    assert x.grad.tolist() == [[3.0, 12.0], [27.0, 75.0]]
 
 
 # The order and the walk
@@ -348,6 +375,9 @@ def test_gradients_of_two_leaves_never_share_memory():
     (a + b).sum().backward()
     a.grad *= 10
     assert b.grad.tolist() == [1.0, 1.0]
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    ((a + b) * 2).sum().backward()
+    assert not np.shares_memory(a.grad, b.grad)
     a, b = leaf([1.0, 2.0]), leaf([[3.0, 4.0]])
     (a.reshape(2) + b.reshape(2)).sum().backward()
     a.grad *= 10
@@ -481,6 +511,19 @@ def test_one_step_down_the_slope_lowers_the_loss():
 
 
 # Trust
+
+
+@pytest.mark.parametrize("difference", [0.01, -0.01, np.nan, np.inf])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_check_grads_catches_both_signs_and_nan(difference, sign):
+    wrong = tracked(lambda a: Tensor(a.data * sign), (lambda g, out, a: g * sign + difference,), "off")
+    with pytest.raises(GradientError, match="input 0"):
+        check_grads(wrong, Tensor([2.0]))
+
+
+def test_check_grads_catches_a_cut_graph():
+    with pytest.raises(GradientError, match="input 1"):
+        check_grads(lambda a, b: a + b.detach() * 2, random(2), random(2, seed=1))
 
 
 @pytest.mark.parametrize("factor", [0.999, 1.001, 0.0, -1.0])

@@ -63,30 +63,42 @@ def open_(module: Module | None, tool: str | None, only_print: bool) -> None:
     if tool == "colab":
         screen.say(COLAB.format(path=ws.relative(path), package=ws.relative(ws.package_dir)))
         return screen.next_step(following)
-    command = _command(ws, path, tool)
+    commands = _commands(ws, path, tool)
     if only_print or not screen.interactive():
-        return screen.say(shlex.join(command))
+        return screen.say_lines(shlex.join(command) for command in commands)
     screen.next_step(f"{following}   (in a second terminal)", err=True)
-    _start(command)
+    for command in commands:
+        _start(command)
 
 
-def _command(ws: Workspace, path: Path, tool: str) -> list[str]:
+def _commands(ws: Workspace, path: Path, tool: str) -> list[list[str]]:
+    """What to run, one after the other. Trouble when it is not installed."""
     if tool == "editor":
         named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not named:
             raise Trouble("no editor is set in $VISUAL or $EDITOR",
                           f"open {path} in the editor you like", ENVIRONMENT)
-        return [*shlex.split(named), str(path)]
+        return [[*shlex.split(named), str(path)]]
     package = PACKAGES[tool]
     if find_spec(package) is None:
         install = f"{shlex.quote(sys.executable)} -m pip install {package}"
         raise Trouble(f"{package} is not installed in this environment",
                       f"{install}   (or open {path} in any editor)", ENVIRONMENT)
     if tool == "jupyter":
-        return [sys.executable, "-m", "jupyter", "lab", str(path)]
+        return [[sys.executable, "-m", "jupyter", "lab", str(path)]]
+    return _marimo(ws, path)
+
+
+def _marimo(ws: Workspace, path: Path) -> list[list[str]]:
+    """marimo keeps notebooks in a form of its own: a copy is made once, and opened from then on."""
     from tito import convert
 
-    return [sys.executable, "-m", "marimo", "edit", "--convert", str(convert.scratch(ws, path))]
+    play = ws.state_dir / "explore" / f"{path.parent.name}.py"
+    marimo = [sys.executable, "-m", "marimo"]
+    edit = [*marimo, "edit", str(play)]
+    if play.is_file():
+        return [edit]
+    return [[*marimo, "convert", str(convert.scratch(ws, path)), "-o", str(play)], edit]
 
 
 def _start(command: list[str]) -> None:
