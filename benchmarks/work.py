@@ -11,12 +11,15 @@ import numpy as np
 
 Run = Callable[[int], None]
 BATCH, SIZES, CHAIN = 64, (784, 128, 64, 10), 100_000
+# So small that the network stays as it was and every step costs the same: trained on a few batches
+# for thousands of steps, gradients would vanish into denormal numbers, which processors do slowly.
+RATE = 1e-6
 
 
 def batches() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sixteen batches of random images and classes."""
+    """Sixteen batches of random inputs, normalised as images are, and classes."""
     rng = np.random.default_rng(1)
-    images = rng.random((16, BATCH, SIZES[0]), dtype=np.float32)
+    images = rng.standard_normal((16, BATCH, SIZES[0]), dtype=np.float32)
     return list(zip(images, rng.integers(0, SIZES[-1], (16, BATCH))))
 
 
@@ -42,7 +45,7 @@ def mlp_ours(optimizer: str) -> Run:
     manual_seed(0)
     a, b, c, d = SIZES
     model = Sequential(Linear(a, b), ReLU(), Linear(b, c), ReLU(), Linear(c, d))
-    loss, driver = CrossEntropyLoss(), getattr(optimizers, optimizer)(model.parameters(), lr=1e-3)
+    loss, driver = CrossEntropyLoss(), getattr(optimizers, optimizer)(model.parameters(), lr=RATE)
     parts = [(Tensor(x), Tensor(y)) for x, y in batches()]
     return repeated(lambda x, y: training_step(model, loss, driver, x, y), parts)
 
@@ -56,7 +59,7 @@ def mlp_torch(optimizer: str, **options: bool) -> Run:
     a, b, c, d = SIZES
     model = nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c), nn.ReLU(), nn.Linear(c, d))
     loss_fn = nn.CrossEntropyLoss()
-    driver = getattr(torch.optim, optimizer)(model.parameters(), lr=1e-3, **options)
+    driver = getattr(torch.optim, optimizer)(model.parameters(), lr=RATE, **options)
 
     def step(x: Any, y: Any) -> float:
         driver.zero_grad()

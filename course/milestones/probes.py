@@ -125,32 +125,41 @@ _net[0].weight.data += 1
 check.close("a saved weight after the layer went on", _state["0.weight"], _kept,
             why="state_dict() gives copies: what was saved must not change with the model")
 
-# %% check="04_losses.values"
+# %% check="04_losses.hands_off"
 from tinytorch.core.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 
 _p, _t = _random(6, 1), (_random(6, 1) > 0).astype(np.float32)
-check.tensor("MSELoss of 6 predictions", MSELoss()(Tensor(_p), Tensor(_t)), ((_p - _t) ** 2).mean(),
-             why="the mean of the squared differences")
-check.tensor("BCEWithLogitsLoss of 6 logits", BCEWithLogitsLoss()(Tensor(_p), Tensor(_t)),
-             np.mean(np.log1p(np.exp(_p.astype(np.float64))) - _p * _t), why="log(1 + e^x) - x * target")
 _logits, _labels = _random(5, 4), np.array([0, 3, 1, 2, 2])
-_losses = np.log(np.exp(_logits.astype(np.float64)).sum(axis=1)) - _logits[np.arange(5), _labels]
-check.tensor("CrossEntropyLoss of 5 rows", CrossEntropyLoss()(Tensor(_logits), _labels), _losses.mean(),
-             why="log of the sum of exp, minus the logit of the class; a constant loss teaches nothing")
-
-# %% check="04_losses.hands_off"
 _given = Tensor(_logits.copy())
 CrossEntropyLoss()(_given, _labels)
 check.close("the logits after the loss was computed", _given.data, _logits,
             why="a loss that writes into the logits hands the answers to whoever reads them next")
-_target = Tensor(_t.copy())
-MSELoss()(Tensor(_p), _target)
+_given, _target = Tensor(_p.copy()), Tensor(_t.copy())
+MSELoss()(_given, _target)
+check.close("the predictions after the loss was computed", _given.data, _p, why="a loss only reads")
 check.close("the targets after the loss was computed", _target.data, _t,
             why="a loss only reads: targets that follow the predictions are always right")
 
-# %% check="05_autograd.accumulates"
+# %% check="04_losses.values"
+check.tensor("MSELoss of 6 predictions", MSELoss()(Tensor(_p), Tensor(_t)), ((_p - _t) ** 2).mean(),
+             why="the mean of the squared differences")
+check.tensor("BCEWithLogitsLoss of 6 logits", BCEWithLogitsLoss()(Tensor(_p), Tensor(_t)),
+             np.mean(np.log1p(np.exp(_p.astype(np.float64))) - _p * _t), why="log(1 + e^x) - x * target")
+_losses = np.log(np.exp(_logits.astype(np.float64)).sum(axis=1)) - _logits[np.arange(5), _labels]
+check.tensor("CrossEntropyLoss of 5 rows", CrossEntropyLoss()(Tensor(_logits), _labels), _losses.mean(),
+             why="log of the sum of exp, minus the logit of the class; a constant loss teaches nothing")
+
+# %% check="05_autograd.sign"
 import tinytorch.core.autograd  # importing the framework has switched it on
 
+_x = Tensor([3.0, -2.0], requires_grad=True)
+((_x - 1) ** 2).sum().backward()
+check.true("backward of (x - 1)² leaves a gradient", _x.grad is not None,
+           why="x asked for one, and the result was computed from x")
+check.close("slope of (x - 1)² at 3 and -2", _x.grad, [4.0, -6.0],
+            why="2 (x - 1): positive where the function rises; steps go against it")
+
+# %% check="05_autograd.accumulates"
 _x = Tensor([1.0], requires_grad=True)
 (_x * 2 + _x * 5).sum().backward()
 check.close("slope of x * 2 + x * 5", _x.grad, [7.0],
@@ -158,12 +167,6 @@ check.close("slope of x * 2 + x * 5", _x.grad, [7.0],
 (_x * 3).sum().backward()
 check.close("the same x after backward of x * 3", _x.grad, [10.0],
             why="a second backward adds to what is there: 7 + 3")
-
-# %% check="05_autograd.sign"
-_x = Tensor([3.0, -2.0], requires_grad=True)
-((_x - 1) * (_x - 1)).sum().backward()
-check.close("slope of (x - 1)² at 3 and -2", _x.grad, [4.0, -6.0],
-            why="2 (x - 1): positive where the function rises; steps go against it")
 
 # %% check="05_autograd.broadcast"
 _b = Tensor([1.0, 2.0], requires_grad=True)

@@ -129,7 +129,7 @@ def _course_folder(clone: Path | None) -> Path:
         return (clone / "course").resolve()
     if find_spec("tito") is None:
         raise ImportError("the reference is loaded by tito, which is not installed\n"
-                          "Next: pip install tinytorch")  # fmt: skip
+                          "Next: pip install -e path/to/the/clone")  # fmt: skip
     return import_module("tito.course").course_dir().resolve()  # type: ignore[no-any-return]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +54,8 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def _unknown(self, ctx: click.Context, name: str) -> Trouble:
+        import difflib
+
         close = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
         path = ctx.command_path
         if close:

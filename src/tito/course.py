@@ -75,6 +75,11 @@ def course_dir() -> Path:
     """Folder of the course: $TITO_COURSE, else the wheel's copy, else the clone's `course/`."""
     if named := os.environ.get("TITO_COURSE"):
         return Path(named)
+    return _own_course()
+
+
+@lru_cache(maxsize=1)
+def _own_course() -> Path:
     package = Path(__file__).resolve().parent
     carried = package / "_course"
     return carried if carried.is_dir() else package.parents[1] / "course"

@@ -164,14 +164,15 @@ def fell(what: str, before: float, after: float, guilty: str = "06_optimizers") 
 def at_least(what: str, value: float, limit: float, guilty: str = "06_optimizers",
              chance: float | None = None, name: str = "accuracy") -> Finding:
     """A share of right answers that must be reached."""
-    guess = "" if chance is None else f" (guessing gives {chance:.0%})"
+    guess = "" if chance is None else f", guessing gives {chance:.0%}"
     return Finding(name, value >= limit, what, f"at least {limit:.0%}{guess}", f"{value:.2%}",
                    guilty, "counted by NumPy on rows whose answers the framework never had", value)
 
 
-def claimed(what: str, said: float, found: float, guilty: str, tolerance: float) -> Finding:
+def claimed(what: str, said: float, found: float, guilty: str, tolerance: float,
+            name: str = "claim") -> Finding:
     """A figure the framework reported equals the one recomputed from its weights."""
     ok = abs(said - found) <= tolerance
-    return Finding("claim", ok, f"{what} as reported is what NumPy counts", f"{found:.4f}",
+    return Finding(name, ok, f"{what} as reported is what NumPy counts", f"{found:.4f}",
                    f"{said:.4f} reported", guilty,
                    "computed again by NumPy from the same weights on the same rows")

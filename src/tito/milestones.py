@@ -55,10 +55,11 @@ class Blame:
     what: str
     rows: list[tuple[str, str]]
     guilty: str
+    next: str = "tito system doctor"
 
-    @property
-    def next(self) -> str:
-        return f"tito module test {self.guilty[:2]}" if self.guilty else "tito system doctor"
+    def __post_init__(self) -> None:
+        if self.guilty:
+            self.next = f"tito module test {self.guilty[:2]}"
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Verdict:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        blame = self.blame and {**vars(self.blame), "next": self.blame.next}
+        blame = self.blame and vars(self.blame)
         return {
             "milestone": self.milestone.id, "ok": self.ok, "options": vars(self.options),
             "probes": self.probes, "figures": self.figures, "blame": blame, "notes": self.notes,
@@ -329,17 +330,23 @@ def _hold(verdict: Verdict, name: str, findings: Any) -> bool:
     for finding in findings:
         kept.append(finding)
         if not finding.ok:
-            verdict.blame = _found(verdict.milestone, name, finding)
+            verdict.blame = _found(verdict, name, finding)
             return False
     if not kept:
         del verdict.findings[name]
     return True
 
 
-def _found(milestone: Milestone, part: str, finding: Finding) -> Blame:
+def _found(verdict: Verdict, part: str, finding: Finding) -> Blame:
+    """What the gate found, and the module; a figure missed in fewer epochs accuses nobody."""
+    milestone, epochs = verdict.milestone, verdict.options.epochs
     rows = [("part", part), ("expected", finding.expected), ("got", finding.got), ("why", finding.why)]
     rows = [(label, text) for label, text in rows if text]
-    return _explained(milestone, f"finding {finding.name}", finding.what, rows, finding.guilty)
+    what, where = f"this does not hold: {finding.what}", f"finding {finding.name}"
+    if epochs is not None and finding.value is not None:
+        rows.append(("note", f"it was trained for {epochs} epochs as you asked, not for the usual number"))
+        return Blame(where, what, rows, "", f"tito milestone run {milestone.year}")
+    return _explained(milestone, where, what, rows, finding.guilty)
 
 
 def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:

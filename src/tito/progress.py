@@ -91,7 +91,7 @@ class Progress:
         if isinstance(schema := data.pop("schema", None), int) and schema > SCHEMA:
             raise WorkspaceError(
                 f"{path}: schema {schema}, written by a later tito\n"
-                "Next: pip install --upgrade tinytorch"
+                "Next: git pull in the clone of the course, then make start"
             )
         parts = {part: data.pop(part, {}) for part in ("modules", "milestones", "checkpoints")}
         for part, table in parts.items():

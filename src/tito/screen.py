@@ -6,7 +6,6 @@ taken out, and characters replaced, where the stream cannot show them.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -91,6 +90,8 @@ def say_lines(lines: Iterable[str]) -> None:
 
 def say_json(data: dict[str, Any]) -> None:
     """Print a result for programs: an object that begins with the schema's version."""
+    import json
+
     click.echo(json.dumps({"schema": SCHEMA, **data}, indent=2, default=str))
 
 

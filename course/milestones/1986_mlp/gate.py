@@ -89,10 +89,12 @@ def _claims(part: Part, made: Made) -> Iterator[Finding]:
     out, labels = logits(part, part.x[kept], made.after), part.y[kept]
     found = judge.share(out.argmax(axis=1) == labels)
     said = made.history["val_accuracy"][-1]
-    yield judge.claimed("the validation accuracy", said, found, "07_training", 2.5 / len(labels))
+    yield judge.claimed("the validation accuracy", said, found, "07_training", 2.5 / len(labels),
+                        name="claim accuracy")
     loss = judge.cross_entropy(out, labels)
     said = made.history["val_loss"][-1]
-    yield judge.claimed("the validation loss", said, loss, "04_losses", 1e-3 + 1e-2 * loss)
+    yield judge.claimed("the validation loss", said, loss, "07_training", 1e-3 + 1e-2 * loss,
+                        name="claim loss")
 
 
 def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:
@@ -106,7 +108,7 @@ def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:
             for part, made in filter(None, pair)
         )
         yield Finding(f"{name} compared", two > one + AHEAD[name], f"{name}: the MLP reads more than a line",
-                      f"more than {one + AHEAD[name]:.2%} (the linear classifier has {one:.2%})",
+                      f"more than {one + AHEAD[name]:.2%}; the linear classifier has {one:.2%}",
                       f"{two:.2%}", "03_layers", "hidden layers that add nothing are not being trained",
                       two - one)  # fmt: skip
 

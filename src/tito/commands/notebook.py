@@ -22,7 +22,7 @@ PACKAGES = {"jupyter": "jupyterlab", "marimo": "marimo"}
 COLAB = """\
 1. open https://colab.research.google.com and choose File, Upload notebook: {path}
 2. put this in a cell at the top and run it:
-     !pip install git+https://github.com/tinytorch/tinytorch && tito init my-torch
+     !pip install git+ADDRESS_OF_THE_REPOSITORY && tito init my-torch
      %cd my-torch
 3. upload the folder {package} to my-torch/tinytorch: your framework so far
 4. when you are done: File, Download .ipynb, back to {path}"""
