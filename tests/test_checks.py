@@ -77,21 +77,26 @@ def test_raises_does_not_take_a_hole_for_an_error():
 
 
 def test_prediction_says_how_far_off_without_the_answer():
-    checks.prediction("bytes", 188.0, 188.16)
-    text = str(failure(checks.prediction, "bytes", 47.04, 188.16, unit="MB"))
+    checks.prediction("bytes", 188.0, checks.seal(188.16))
+    text = str(failure(checks.prediction, "bytes", 47.04, checks.seal(188.16), unit="MB"))
     assert "too small, by a factor of about 4" in text and "188" not in text
 
 
 @pytest.mark.parametrize("answer", [..., None, "many", -188.16, 0, float("nan")])
 def test_prediction_refuses(answer):
-    failure(checks.prediction, "bytes", answer, 188.16)
+    failure(checks.prediction, "bytes", answer, checks.seal(188.16))
+
+
+def test_an_unanswered_prediction_gives_nothing_away():
+    error = failure(checks.prediction, "bytes", ..., checks.seal(188.16), why="images times 784")
+    assert "784" not in str(error) and "188" not in str(error)
 
 
 def test_choice_takes_letters_in_any_case_and_hides_the_answer():
-    checks.choice("which", " B ", "b", ["a", "b"])
-    assert "'b'" not in str(failure(checks.choice, "which", "a", "b", ["a", "b"]))
-    failure(checks.choice, "which", "c", "b", ["a", "b"])
-    failure(checks.choice, "which", ..., "b", ["a", "b"])
+    checks.choice("which", " B ", checks.seal("b"), ["a", "b"])
+    assert "'b'" not in str(failure(checks.choice, "which", "a", checks.seal("b"), ["a", "b"]))
+    failure(checks.choice, "which", "c", checks.seal("b"), ["a", "b"])
+    failure(checks.choice, "which", ..., checks.seal("b"), ["a", "b"])
 
 
 def test_same_storage_tells_views_from_copies():

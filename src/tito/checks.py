@@ -7,6 +7,7 @@ solution: the expected values stand in the check cells, with their derivation.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "grads",
     "prediction",
     "raises",
+    "seal",
     "rule",
     "same_storage",
     "tensor",
@@ -172,7 +174,7 @@ def _compare(what: str, got: Any, expected: Any, why: str, rtol: float, atol: fl
             what,
             why,
             f"shape {want.shape}",
-            f"shape {have.shape}:\n{_show(have)}",
+            f"shape {have.shape}:\n{_numbers(have, have, True)}",
             _freeze(have),
         )
     ok = bool(np.allclose(have, want, rtol=rtol, atol=atol, equal_nan=True))
@@ -332,50 +334,52 @@ def _marking(kind: type) -> Iterator[set[int]]:
             setattr(base, name, operation)
 
 
+def seal(answer: object) -> str:
+    """An expected answer as text that is not read by accident: base64, no secret."""
+    return b64encode(str(answer).encode()).decode()
+
+
+def _unsealed(text: str) -> str:
+    return b64decode(text).decode()
+
+
 def prediction(
-    what: str, answer: Any, expected: float, why: str = "", rel: float = 0.05, unit: str = ""
+    what: str, answer: Any, sealed: str, why: str = "", rel: float = 0.05, unit: str = ""
 ) -> None:
-    """A predicted number, right within `rel`; a wrong one is told how far off, not the answer."""
+    """A predicted number, right within `rel` of the `sealed` one (see `seal`).
+
+    A wrong answer is told how far off it is and why, not what is right; an empty one neither.
+    """
+    expected = float(_unsealed(sealed))
     if answer is Ellipsis or answer is None:
-        return _judge(
-            False,
-            what,
-            why,
-            f"a number{f' in {unit}' if unit else ''}",
-            "not answered yet (...)",
-            "unanswered",
-        )
+        wanted = f"a number{f' in {unit}' if unit else ''}"
+        return _judge(False, what, "", wanted, "not answered yet (...)", "unanswered")
     try:
         value = float(answer)
     except (TypeError, ValueError):
-        return _judge(False, what, why, "a number", _show(answer), repr(answer))
+        return _judge(False, what, "", "a number", _show(answer), repr(answer))
     ok = abs(value - expected) <= rel * abs(expected)
-    _judge(
-        ok,
-        what,
-        why,
-        f"within {rel:.0%} of the measured value",
-        _distance(value, expected, unit),
-        value,
-    )
+    got = _distance(value, expected, unit)
+    _judge(ok, what, why, f"the right number, or within {rel:.1%} of it", got, value)
 
 
 def _distance(value: float, expected: float, unit: str) -> str:
     shown = f"{value:,.6g} {unit}".strip()
-    if expected == 0 or value * expected <= 0:
+    if not value * expected > 0:
         return f"{shown}: not even the right sign or scale"
     ratio = value / expected
     side, factor = ("large", ratio) if ratio > 1 else ("small", 1 / ratio)
     return f"{shown}: too {side}, by a factor of about {factor:.3g}"
 
 
-def choice(what: str, answer: Any, expected: str, options: Sequence[str], why: str = "") -> None:
+def choice(what: str, answer: Any, sealed: str, options: Sequence[str], why: str = "") -> None:
     """One of the lettered options; the message says why without giving the letter away."""
+    expected, letters = _unsealed(sealed), ", ".join(f'"{option}"' for option in options)
     if answer is Ellipsis or answer is None:
         return _judge(
-            False, what, why, f"one of {', '.join(options)}", "not answered yet (...)", "unanswered"
+            False, what, "", f"one of {letters}", "not answered yet (...)", "unanswered"
         )
     given = str(answer).strip().lower()
     if given not in options:
-        return _judge(False, what, "", f"one of {', '.join(options)}", _show(answer), given)
+        return _judge(False, what, "", f"one of {letters}", _show(answer), given)
     _judge(given == expected, what, why, "another option", repr(given), given)

@@ -737,7 +737,7 @@ half_exp_limit = np.log(65504)
 
 # %% check="predict.half_exp_limit" points=2
 check.prediction("the largest x with a finite float16 exp(x)", half_exp_limit,
-                 float(np.log(65504)), rel=0.01,
+                 "MTEuMDg5ODY2NDg4NDYxMDE2", rel=0.01,
                  why="exp(x) <= 65504 means x <= the natural logarithm of it: a score of 12 is too "
                      "much already, so half precision needs the max trick every day")
 
@@ -755,7 +755,7 @@ sigmoid_saturates = 24 * np.log(2)
 
 # %% check="predict.sigmoid_saturates" points=2
 check.prediction("the x from which sigmoid(x) is exactly 1.0 in float32", sigmoid_saturates,
-                 float(24 * np.log(2)), rel=0.05,
+                 "MTYuNjM1NTMyMzMzNDM4Njg2", rel=0.05,
                  why="in 1 / (1 + exp(-x)) the term exp(-x) must fall to 2 to the power -24")
 
 # %% [markdown]
@@ -770,7 +770,7 @@ relu_megabytes = 25e6 * (4 + 4) / 1e6
 ### END SOLUTION
 
 # %% check="predict.relu_megabytes" points=2
-check.prediction("megabytes moved by ReLU over 25 million entries", relu_megabytes, 200.0,
+check.prediction("megabytes moved by ReLU over 25 million entries", relu_megabytes, "MjAwLjA=",
                  unit="MB", why="every float32 is read once and every result is written once")
 
 # %% [markdown]
@@ -786,7 +786,7 @@ matmul_intensity = 2 * 1000**3 / (3 * 1000**2 * 4)
 ### END SOLUTION
 
 # %% check="predict.matmul_intensity" points=2
-check.prediction("FLOPs per byte of a 1000 by 1000 product", matmul_intensity, 2e9 / 12e6,
+check.prediction("FLOPs per byte of a 1000 by 1000 product", matmul_intensity, "MTY2LjY2NjY2NjY2NjY2NjY2",
                  unit="FLOP/byte", why="operations divided by the bytes of A, B and C together")
 
 # %% [markdown]
@@ -806,7 +806,7 @@ softmax_changes = "b"
 ### END SOLUTION
 
 # %% check="predict.softmax_changes" points=2
-check.choice("what changes a softmax", softmax_changes, "b", ["a", "b", "c", "d"],
+check.choice("what changes a softmax", softmax_changes, "Yg==", ["a", "b", "c", "d"],
              why="probabilities depend on the differences between scores, and on nothing else")
 
 # %% [markdown] question="why_not_clip" points=2

@@ -1219,7 +1219,7 @@ mlp_parameters = 784 * 256 + 256 + 256 * 10 + 10
 
 # %% check="predict.mlp_parameters" points=1
 check.prediction("parameters of mlp([784, 256, 10])", mlp_parameters,
-                 sum(p.size for p in mlp([784, 256, 10]).parameters()), rel=0.0001,
+                 "MjAzNTMwLjA=", rel=0.0001,
                  why="each Linear has in * out weights and out biases; ReLU and Flatten have none")
 
 # %% [markdown]
@@ -1234,7 +1234,7 @@ batch_size = (784 * 256 + 256 + 256 * 10 + 10) / (256 + 256 + 10)
 ### END SOLUTION
 
 # %% check="predict.batch_size" points=1
-check.prediction("batch size where activations outgrow parameters", batch_size, 203530 / 522,
+check.prediction("batch size where activations outgrow parameters", batch_size, "Mzg5LjkwNDIxNDU1OTM4Njk2",
                  unit="examples",
                  why="parameters divided by activations per example; both are float32, so bytes cancel")
 
@@ -1250,7 +1250,7 @@ shrink_factor = 2 ** (20 / 2)
 ### END SOLUTION
 
 # %% check="predict.shrink_factor" points=1
-check.prediction("shrinking through 20 layers of Xavier and ReLU", shrink_factor, 1024.0,
+check.prediction("shrinking through 20 layers of Xavier and ReLU", shrink_factor, "MTAyNC4w",
                  why="each ReLU halves the mean square; the size is its root")
 
 # %% [markdown]
@@ -1268,7 +1268,7 @@ forgotten_eval = "b"
 ### END SOLUTION
 
 # %% check="predict.forgotten_eval" points=1
-check.choice("testing without eval()", forgotten_eval, "b", ["a", "b", "c"],
+check.choice("testing without eval()", forgotten_eval, "Yg==", ["a", "b", "c"],
              why="the mask is drawn whenever training is True, and the survivors are scaled up")
 
 # %% [markdown] question="why_not_zero" points=2

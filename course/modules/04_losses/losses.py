@@ -808,7 +808,7 @@ first_loss = np.log(50_257)
 ### END SOLUTION
 
 # %% check="predict.first_loss" points=1
-check.prediction("the loss of an untrained model with 50,257 classes", first_loss, np.log(50_257),
+check.prediction("the loss of an untrained model with 50,257 classes", first_loss, "MTAuODI0OTA1MTE5NzAyMDg=",
                  rel=0.02, why="each class has probability 1/50,257, and the price is -log of "
                  "that. A first loss far from it means that the output layer starts with opinions")
 
@@ -829,7 +829,7 @@ saturated_sigmoid = "b"
 ### END SOLUTION
 
 # %% check="predict.saturated_sigmoid" points=2
-check.choice("BCELoss of sigmoid(20) and label 0", saturated_sigmoid, "b", ["a", "b", "c", "d"],
+check.choice("BCELoss of sigmoid(20) and label 0", saturated_sigmoid, "Yg==", ["a", "b", "c", "d"],
              why="1 - sigmoid(20) is about 2e-9, and the neighbours of 1 in float32 are 6e-8 away: "
                  "follow what 1 - p and then its limited logarithm become")
 
@@ -845,7 +845,7 @@ logits_gigabytes = 32 * 1_024 * 50_257 * 4 / 1e9
 ### END SOLUTION
 
 # %% check="predict.logits_gigabytes" points=1
-check.prediction("logits of 32 texts of 1,024 tokens, gigabytes", logits_gigabytes, 6.587286,
+check.prediction("logits of 32 texts of 1,024 tokens, gigabytes", logits_gigabytes, "Ni41ODcyODY=",
                  unit="GB", why="texts times positions times vocabulary times 4 bytes")
 
 # %% [markdown]
@@ -861,7 +861,7 @@ sum_factor = 64
 
 # %% check="predict.sum_factor" points=2
 check.prediction("gradients of the sum against gradients of the mean, batches of 64", sum_factor,
-                 64, rel=0.01,
+                 "NjQuMA==", rel=0.01,
                  why="the sum is a multiple of the mean, and a gradient scales with its loss; a "
                  "learning rate that was right is now too large by that factor")
 

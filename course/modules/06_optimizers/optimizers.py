@@ -1107,7 +1107,7 @@ largest_rate = 2 / 400
 ### END SOLUTION
 
 # %% check="predict.largest_rate" points=1
-check.prediction("largest learning rate for steepness 400", largest_rate, 0.005, rel=0.01,
+check.prediction("largest learning rate for steepness 400", largest_rate, "MC4wMDU=", rel=0.01,
                  why="each step multiplies w by 1 - 400·lr, which must stay above -1")
 
 # %% [markdown]
@@ -1121,7 +1121,7 @@ velocity_limit = 1 / (1 - 0.95)
 ### END SOLUTION
 
 # %% check="predict.velocity_limit" points=1
-check.prediction("velocity after many gradients of 1, momentum 0.95", velocity_limit, 20.0,
+check.prediction("velocity after many gradients of 1, momentum 0.95", velocity_limit, "MjAuMA==",
                  rel=0.01, why="where v = 0.95·v + 1 no longer changes v; so a rate that suits "
                                "plain SGD is far too large with momentum")
 
@@ -1137,7 +1137,7 @@ adam_first_step = 3.0 - 0.01
 ### END SOLUTION
 
 # %% check="predict.adam_first_step" points=1
-check.prediction("the weight after Adam's first step", adam_first_step, 2.99, rel=0.001,
+check.prediction("the weight after Adam's first step", adam_first_step, "Mi45OQ==", rel=0.001,
                  why="at t = 1 the corrected m is the gradient and the corrected √v its size")
 
 # %% [markdown]
@@ -1152,7 +1152,7 @@ gpt3_terabytes = 175e9 * 4 * 4 / 1e12
 ### END SOLUTION
 
 # %% check="predict.gpt3_terabytes" points=1
-check.prediction("GPT-3's weights, gradients and Adam's state, terabytes", gpt3_terabytes, 2.8,
+check.prediction("GPT-3's weights, gradients and Adam's state, terabytes", gpt3_terabytes, "Mi44",
                  rel=0.02, unit="TB", why="four arrays of the size of the weights, 4 bytes each")
 
 # %% [markdown]
@@ -1171,7 +1171,7 @@ held_back_less = "a"
 ### END SOLUTION
 
 # %% check="predict.held_back_less" points=1
-check.choice("the layer that decay holds back less", held_back_less, "a", ["a", "b", "c"],
+check.choice("the layer that decay holds back less", held_back_less, "YQ==", ["a", "b", "c"],
              why="follow the pull through Adam's division by √v, and see where AdamW applies it")
 
 # %% [markdown] question="why_not_adam" points=2

@@ -674,7 +674,7 @@ three_times = 3.0
 ### END SOLUTION
 
 # %% check="predict.three_times"
-check.prediction("slope of x + x + x", three_times, 3.0, rel=0.001,
+check.prediction("slope of x + x + x", three_times, "My4w", rel=0.001,
                  why="three ways lead to x, each with slope 1; how large x is does not matter")
 
 # %% [markdown]
@@ -688,7 +688,7 @@ ways = 2**20
 ### END SOLUTION
 
 # %% check="predict.ways"
-check.prediction("ways through 20 sums of a number with itself", ways, 1048576, rel=0.001,
+check.prediction("ways through 20 sums of a number with itself", ways, "MTA0ODU3Ni4w", rel=0.001,
                  why="each sum doubles the number of ways")
 
 # %% [markdown]
@@ -702,7 +702,7 @@ numbers = 21
 ### END SOLUTION
 
 # %% check="predict.numbers"
-check.prediction("numbers in the graph of 20 doublings", numbers, 21, rel=0.001,
+check.prediction("numbers in the graph of 20 doublings", numbers, "MjEuMA==", rel=0.001,
                  why="one per sum, and the one at the start: the walk costs 20 steps instead of a million")
 
 # %% [markdown]
