@@ -71,7 +71,7 @@ def work_row(name: str, threads: int, plan: Plan) -> Row:
     faster = ratio(found["torch"], found["ours"])
     best = ratio(found["best"], found["ours"]) if "best" in found else None
     aim = f"> {goal:.0f}x" if goal else ""
-    words = verdict(faster, goal)
+    words = verdict(faster, [times["ours"], times["torch"]], goal)
     return Row(
         name, threads, times["ours"], times["torch"], times.get("best"), faster, best, aim, words
     )
@@ -90,12 +90,9 @@ def kernels_row(plan: Plan) -> Row:
     for worker in workers.values():
         worker.close()
     faster = ratio(found["as chosen"], found["ours"])
+    words = verdict(faster, [spread(values) for values in found.values()])
     note = "OPENBLAS_CORETYPE=SKYLAKEX against OpenBLAS's own choice"
-    if not avx512():
-        note += " (this processor has no AVX-512)"
-    return Row(
-        "BLAS kernels", 1, spread(found["ours"]), ratio=faster, verdict=verdict(faster), note=note
-    )
+    return Row("BLAS kernels", 1, spread(found["ours"]), ratio=faster, verdict=words, note=note)
 
 
 def avx512() -> bool:
@@ -167,9 +164,11 @@ def command_row(name: str, command: list[str], limit: float, plan: Plan) -> Row:
     return Row(name, None, ours, goal=goal, verdict=words, note=note)
 
 
-def check_rows(plan: Plan) -> Iterator[Row]:
+def check_rows(plan: Plan, only: str) -> Iterator[Row]:
     """`tito module test` of each module with the reference solutions."""
     for number in range(1, workspace.LAST + 1):
+        if only not in f"checks {number:02d}":
+            continue
         command = [*TITO, "module", "test", f"{number:02d}"]
         found = [wall(command, plan.root, {}) for _ in range(3 if plan.rounds > 10 else 2)]
         goal, words = limited(spread(found), 5.0)
@@ -197,10 +196,10 @@ def rows(plan: Plan, only: str, threads: list[int]) -> Iterator[Row]:
             serial = name in ("scalar multiply", "chain of 100,000")
             if only in name and not (serial and count > 1):
                 yield work_row(name, count, plan)
-    if only in "BLAS kernels" and (avx512() or only):
+    if only in "BLAS kernels" and avx512():
         yield kernels_row(plan)
     if only in "checks" or only.startswith("checks"):
-        yield from (row for row in check_rows(plan) if only in row.name)
+        yield from check_rows(plan, only)
 
 
 def shown(seconds: float) -> str:

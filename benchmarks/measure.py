@@ -36,8 +36,15 @@ def ratio(theirs: list[float], ours: list[float]) -> Spread:
     return spread([t / o for t, o in zip(theirs, ours, strict=True)])
 
 
-def verdict(found: Spread, goal: float | None = None) -> str:
-    """In words; a ratio whose quartiles lie on both sides of 1 is no difference."""
+def noisy(found: Spread) -> bool:
+    """Whether the quartiles are further apart than half the median: not a measurement."""
+    return found.high - found.low > found.median / 2
+
+
+def verdict(found: Spread, times: list[Spread], goal: float | None = None) -> str:
+    """In words. A ratio whose quartiles lie on both sides of 1 is no difference."""
+    if any(map(noisy, times)):
+        return "too noisy to say: is the machine busy?"
     if found.low <= 1 <= found.high:
         words = "no difference"
     else:

@@ -98,7 +98,7 @@ FILES = {
         ### END SOLUTION
 
         # %% check="predict.bytes" points=5
-        check.prediction("bytes of three float32 numbers", answer, 12, why="4 bytes each")
+        check.prediction("bytes of three float32 numbers", answer, "MTI=", why="4 bytes each")
 
         # %% [markdown] question="why" points=2
         """

@@ -7,6 +7,7 @@ solution: the expected values stand in the check cells, with their derivation.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +24,9 @@ __all__ = [
     "grads",
     "prediction",
     "raises",
-    "seal",
     "rule",
     "same_storage",
+    "seal",
     "tensor",
     "true",
 ]
@@ -34,9 +35,10 @@ __all__ = [
 class CheckFailure(AssertionError):
     """A check that did not pass: what was checked, why it matters, expected, got."""
 
-    def __init__(self, what: str, why: str, expected: str, got: str) -> None:
+    def __init__(self, what: str, why: str, expected: str, got: str, guess: str = "") -> None:
         super().__init__(what)
         self.what, self.why, self.expected, self.got = what, why, expected, got
+        self.guess = guess
 
     def rows(self) -> list[tuple[str, str]]:
         """The explanation as (label, text) rows, empty ones left out."""
@@ -68,11 +70,16 @@ def tracing() -> Iterator[list[tuple[str, bool, Any]]]:
         _trace = None
 
 
-def _judge(ok: bool, what: str, why: str, expected: str, got: str, value: Any) -> None:
+def _judge(
+    ok: bool, what: str, why: str, expected: str, got: str, value: Any, guess: str = ""
+) -> None:
     if _trace is not None:
         _trace.append((what, ok, value))
     elif not ok:
-        raise CheckFailure(what, why, expected, got)
+        raise CheckFailure(what, why, expected, got, guess)
+
+
+FORGOTTEN = "A function that ends without `return` gives None: is the return line missing?"
 
 
 def _kind(value: Any) -> str:
@@ -92,8 +99,13 @@ def _freeze(value: Any) -> Any:
     try:
         array = np.array(_array(value))
     except (TypeError, ValueError):
-        return repr(value)
-    return (_kind(value), array) if array.dtype != object else repr(value)
+        return _repr(value)
+    return (_kind(value), array) if array.dtype != object else _repr(value)
+
+
+def _repr(value: Any) -> str:
+    """`repr` without memory addresses, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _show(value: Any) -> str:
@@ -123,14 +135,25 @@ def equal(what: str, got: Any, expected: Any, why: str = "") -> None:
     ok = bool(
         same and np.array_equal(np.asarray(got, dtype=object), np.asarray(expected, dtype=object))
     )
-    _judge(ok, what, why, _show(expected), _show(got), _freeze(got))
+    _judge(ok, what, why, _show(expected), _show(got), _freeze(got), _guess_type(got, expected))
+
+
+def _guess_type(got: Any, expected: Any) -> str:
+    """The likely reason when a value has another type than the one expected."""
+    if got is None and expected is not None:
+        return FORGOTTEN
+    both = isinstance(got, (list, tuple)) and isinstance(expected, (list, tuple))
+    if both and type(got) is not type(expected) and list(got) == list(expected):
+        return f"The numbers are right, but in a {_kind(got)}: make it a {_kind(expected)}."
+    return ""
 
 
 def true(what: str, condition: Any, why: str = "", got: Any = None) -> None:
     """A condition that must hold; `got` is shown when it does not."""
     value = bool(condition)
     shown = "" if got is None else _show(got)
-    _judge(value, what, why, "", shown, (value, shown))
+    expected = "this holds" if not shown else ""
+    _judge(value, what, why, expected, shown or "it does not", (value, _repr(got)))
 
 
 def close(
@@ -145,40 +168,55 @@ def tensor(
 ) -> None:
     """`got` is a Tensor holding a float32 array with the shape and the numbers of `expected`."""
     if _kind(got) not in ("Tensor", "Parameter"):
-        advice = f"{_kind(got)}: {_show(got)}"
-        why_type = "operations chain only if each returns a Tensor: wrap the array, Tensor(...)"
-        return _judge(False, what, why_type, "a Tensor", advice, (_kind(got), _freeze(got)))
+        shown = "None" if got is None else f"{_kind(got)}: {_show(got)}"
+        reason = "operations chain only if each returns a Tensor: wrap the array, Tensor(...)"
+        reason, guess = (why, FORGOTTEN) if got is None else (reason, "")
+        frozen = (_kind(got), _freeze(got))
+        return _judge(False, what, reason, "a Tensor", shown, frozen, guess)
     data = got.data
     if not isinstance(data, np.ndarray) or data.dtype != np.float32:
         kind = f"{_kind(data)} of {data.dtype}" if isinstance(data, np.ndarray) else _kind(data)
-        return _judge(
-            False,
-            what,
-            "a Tensor always holds a float32 NumPy array",
-            "data: ndarray of float32",
-            f"data: {kind}",
-            kind,
-        )
+        reason = "a Tensor always holds a float32 NumPy array"
+        return _judge(False, what, reason, "data: ndarray of float32", f"data: {kind}", kind)
     _compare(what, got, expected, why, rtol, atol)
 
 
 def _compare(what: str, got: Any, expected: Any, why: str, rtol: float, atol: float) -> None:
     want = np.asarray(_array(expected), dtype=np.float64)
+    if got is None or got is Ellipsis:
+        guess = FORGOTTEN if got is None else ""
+        return _judge(False, what, why, _numbers(want, want, True), _show(got), repr(got), guess)
     try:
         have = np.asarray(_array(got), dtype=np.float64)
     except (TypeError, ValueError):
         return _judge(False, what, why, _show(want), _show(got), repr(got))
+    frozen, guess = _freeze(have), _guess_numbers(have, want, rtol, atol)
     if have.shape != want.shape:
-        return _judge(
-            False,
-            what,
-            why,
-            f"shape {want.shape}",
-            f"shape {have.shape}:\n{_numbers(have, have, True)}",
-            _freeze(have),
-        )
+        shown = f"shape {have.shape}:\n{_numbers(have, have, True)}"
+        return _judge(False, what, why, f"shape {want.shape}", shown, frozen, guess)
     ok = bool(np.allclose(have, want, rtol=rtol, atol=atol, equal_nan=True))
-    _judge(ok, what, why, _numbers(want, have, ok), _numbers(have, want, ok), _freeze(have))
+    _judge(ok, what, why, _numbers(want, have, ok), _numbers(have, want, ok), frozen, guess)
+
+
+def _guess_numbers(have: Any, want: Any, rtol: float, atol: float) -> str:
+    """What the numbers have in common with the right ones: transposed, negated, scaled."""
+
+    def like(other: Any) -> bool:
+        same = other.shape == want.shape
+        return same and bool(np.allclose(other, want, rtol=rtol, atol=atol, equal_nan=True))
+
+    if want.size < 2 or like(have):
+        return ""
+    if have.ndim == 2 and like(have.T):
+        return "These are the right numbers, transposed: rows and columns are swapped."
+    if like(-have):
+        return "These are the right numbers with the wrong sign."
+    biggest = np.abs(want).argmax()
+    if have.shape == want.shape and have.flat[biggest] and np.isfinite(have).all():
+        ratio = want.flat[biggest] / have.flat[biggest]
+        if ratio and np.isfinite(ratio) and like(have * ratio):
+            return f"Every number is {1 / ratio:.4g} times the right one: a factor is missing."
+    return ""
 
 
 def _numbers(values: Any, other: Any, ok: bool) -> str:
@@ -376,9 +414,7 @@ def choice(what: str, answer: Any, sealed: str, options: Sequence[str], why: str
     """One of the lettered options; the message says why without giving the letter away."""
     expected, letters = _unsealed(sealed), ", ".join(f'"{option}"' for option in options)
     if answer is Ellipsis or answer is None:
-        return _judge(
-            False, what, "", f"one of {letters}", "not answered yet (...)", "unanswered"
-        )
+        return _judge(False, what, "", f"one of {letters}", "not answered yet (...)", "unanswered")
     given = str(answer).strip().lower()
     if given not in options:
         return _judge(False, what, "", f"one of {letters}", _show(answer), given)

@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tito import course, milestones, screen
+from tito import course, milestones, probes, screen
 
 if TYPE_CHECKING:
     from tito.checkpoints import Result
     from tito.checkpoints import Standing as CheckpointStanding
     from tito.judge import Finding
-    from tito.milestones import Blame, Standing, Verdict
+    from tito.milestones import Standing, Verdict
+    from tito.probes import Blame
     from tito.workspace import Workspace
 
 LABEL = 10
@@ -53,7 +54,9 @@ def milestone_info(ws: Workspace, found: Standing) -> list[str]:
         text += rows("missing", ", ".join(found.missing))
     text += [""] + [f"  {line}".rstrip() for line in story(milestone).splitlines()] + [""]
     if found.record.get("passed"):
-        text += rows("passed", f"{day(found.record['passed'])}, last run {day(found.record['date'])}")
+        text += rows(
+            "passed", f"{day(found.record['passed'])}, last run {day(found.record['date'])}"
+        )
         text += rows("reached", figures(found.record["figures"]))
     place = milestones.folder(ws, milestone)
     names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
@@ -80,9 +83,10 @@ def figures(reached: dict[str, dict[str, float]]) -> str:
 def verdict(ws: Workspace, result: Verdict) -> list[str]:
     """What was asked and found, then the files of a pass or the blame of a failure."""
     last = result.milestone.needs[1]
-    asked = f"{result.probes} small questions to modules 01 to {last:02d}"
+    every = sum(step.role == "check" for step in probes.steps(last))
+    asked = f"{result.probes} of {every} small questions to modules 01 to {last:02d}"
     text = ["", screen.bold(result.milestone.id)]
-    text += rows("probes", f"{_mark(result.findings or result.ok)} {asked}")
+    text += rows("probes", f"{_mark(result.probes == every)} {asked}")
     for part, found in result.findings.items():
         took = f"  {screen.dim(f'{result.seconds[part]:.1f} s')}" if part in result.seconds else ""
         text += [f"  {part}{took}", *_findings(found)]

@@ -87,6 +87,17 @@ def is_exported(cell: Cell) -> bool:
     return any(re.match(_EXPORT, mark) for mark in cell.directives)
 
 
+def defined_names(cell: Cell) -> list[str]:
+    """Functions, classes and `Class.name = …` of a cell; SourceError if it cannot be read."""
+    names = []
+    for node in _parse(cell, code_lines(cell)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            names.append(node.targets[0].attr)
+    return names
+
+
 def code_lines(cell: Cell) -> list[str]:
     """The cell's lines with directives, solution marks and magics blanked; numbers stay true."""
     lines = cell.source.split("\n")

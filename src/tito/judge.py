@@ -113,26 +113,46 @@ def share(right: Array) -> float:
 # Findings ----------------------------------------------------------------------------------------
 
 
-def weights(made: Made, shapes: Mapping[str, tuple[int, ...]],
-            steps: Sequence[str] = ()) -> Iterator[Finding]:
+def weights(
+    made: Made, shapes: Mapping[str, tuple[int, ...]], steps: Sequence[str] = ()
+) -> Iterator[Finding]:
     """The run reports exactly these weights, all finite, and every one of them has moved.
 
     Those in `steps` move by whole steps, and may have come back to where they began.
     """
     told = {name: tuple(np.shape(array)) for name, array in made.after.items()}
     whole = told == dict(shapes) and set(made.before) == set(shapes)
-    yield Finding("weights", whole, "the network has the weights it should have", _listed(shapes),
-                  _listed(told), "03_layers", "state_dict() names every parameter of every layer")
+    yield Finding(
+        "weights",
+        whole,
+        "the network has the weights it should have",
+        _listed(shapes),
+        _listed(told),
+        "03_layers",
+        "state_dict() names every parameter of every layer",
+    )
     if not whole:
         return
     lost = [name for name, array in made.after.items() if not np.isfinite(array).all()]
-    yield Finding("finite", not lost, "every weight is a finite number", "finite",
-                  f"nan or inf in {', '.join(lost)}", "06_optimizers",
-                  "steps that grow without end leave the range of float32")
+    yield Finding(
+        "finite",
+        not lost,
+        "every weight is a finite number",
+        "finite",
+        f"nan or inf in {', '.join(lost)}",
+        "06_optimizers",
+        "steps that grow without end leave the range of float32",
+    )
     still = [name for name in shapes if name not in steps and not _distance(made, name) > 1e-6]
-    yield Finding("moved", not still, "every layer's weights moved", "all moved",
-                  f"{', '.join(still)} as before the training", "06_optimizers",
-                  "a parameter without a gradient, or that the optimizer does not know, stays")
+    yield Finding(
+        "moved",
+        not still,
+        "every layer's weights moved",
+        "all moved",
+        f"{', '.join(still)} as before the training",
+        "06_optimizers",
+        "a parameter without a gradient, or that the optimizer does not know, stays",
+    )
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -149,30 +169,65 @@ def agrees(made: Made, outputs: Array, guilty: str = "03_layers") -> Finding:
     scale = 1e-3 * max(1.0, float(np.abs(outputs).max(initial=0.0)))
     gap = float(np.abs(made.outputs - outputs).max(initial=0.0)) if same_shape else np.inf
     got = f"they differ by up to {gap:.3g}" if same_shape else f"shape {made.outputs.shape}"
-    return Finding("outputs", gap <= scale, "NumPy gets the same outputs from the same weights",
-                   f"shape {outputs.shape}, equal within {scale:.2g}", got, guilty,
-                   "what a network says must follow from its weights and its input alone")
+    return Finding(
+        "outputs",
+        gap <= scale,
+        "NumPy gets the same outputs from the same weights",
+        f"shape {outputs.shape}, equal within {scale:.2g}",
+        got,
+        guilty,
+        "what a network says must follow from its weights and its input alone",
+    )
 
 
 def fell(what: str, before: float, after: float, guilty: str = "06_optimizers") -> Finding:
     """The loss of the weights after the training is below that of the weights before."""
     ok = after < 0.9 * before
-    return Finding("loss", ok, f"{what} fell", f"well below {before:.3f}", f"{after:.3f}", guilty,
-                   "computed again from the weights before and after", after)
+    return Finding(
+        "loss",
+        ok,
+        f"{what} fell",
+        f"well below {before:.3f}",
+        f"{after:.3f}",
+        guilty,
+        "computed again from the weights before and after",
+        after,
+    )
 
 
-def at_least(what: str, value: float, limit: float, guilty: str = "06_optimizers",
-             chance: float | None = None, name: str = "accuracy") -> Finding:
+def at_least(
+    what: str,
+    value: float,
+    limit: float,
+    guilty: str = "06_optimizers",
+    chance: float | None = None,
+    name: str = "accuracy",
+) -> Finding:
     """A share of right answers that must be reached."""
     guess = "" if chance is None else f", guessing gives {chance:.0%}"
-    return Finding(name, value >= limit, what, f"at least {limit:.0%}{guess}", f"{value:.2%}",
-                   guilty, "counted by NumPy on rows whose answers the framework never had", value)
+    return Finding(
+        name,
+        value >= limit,
+        what,
+        f"at least {limit:.0%}{guess}",
+        f"{value:.2%}",
+        guilty,
+        "counted by NumPy on rows whose answers the framework never had",
+        value,
+    )
 
 
-def claimed(what: str, said: float, found: float, guilty: str, tolerance: float,
-            name: str = "claim") -> Finding:
+def claimed(
+    what: str, said: float, found: float, guilty: str, tolerance: float, name: str = "claim"
+) -> Finding:
     """A figure the framework reported equals the one recomputed from its weights."""
     ok = abs(said - found) <= tolerance
-    return Finding(name, ok, f"{what} as reported is what NumPy counts", f"{found:.4f}",
-                   f"{said:.4f} reported", guilty,
-                   "computed again by NumPy from the same weights on the same rows")
+    return Finding(
+        name,
+        ok,
+        f"{what} as reported is what NumPy counts",
+        f"{found:.4f}",
+        f"{said:.4f} reported",
+        guilty,
+        "computed again by NumPy from the same weights on the same rows",
+    )

@@ -125,7 +125,7 @@ def reset(ws: Workspace, module: Module, exercise: str | None = None) -> Path:
     path = ws.notebook_path(module)
     fresh = hints.released(module)
     if exercise is not None:
-        name = exercise_name(module, exercise)
+        name = cell_name(module, exercise)
         fresh = _with_cell(notebook(ws, module)[1], fresh, name)
     ws.replace(path, source.write(path, fresh), "reset")
     return path
@@ -142,12 +142,14 @@ def undo(ws: Workspace, module: Module) -> Path:
 
 
 def _with_cell(mine: Notebook, fresh: Notebook, name: str) -> Notebook:
-    """`mine` with the exercise's cell as in `fresh`: in its place, or put back where it belongs."""
-    kept = [c for c in mine.cells if not (c.role == "exercise" and c.name == name)]
-    position = next(
-        (i for i, c in enumerate(mine.cells) if c.role == "exercise" and c.name == name), None
-    )
-    cell = next(c for c in fresh.cells if c.role == "exercise" and c.name == name)
+    """`mine` with one cell as in `fresh`: in its place, or put back where it belongs."""
+    cell = next(c for c in fresh.cells if c.role in ("exercise", "given") and c.name == name)
+
+    def is_it(other: Cell) -> bool:
+        return (other.role, other.name) == (cell.role, cell.name)
+
+    kept = [c for c in mine.cells if not is_it(c)]
+    position = next((i for i, c in enumerate(mine.cells) if is_it(c)), None)
     if position is not None:
         return Notebook([*kept[:position], cell, *kept[position:]], mine.metadata)
     return Notebook(_inserted(kept, fresh, cell), mine.metadata)
@@ -156,6 +158,12 @@ def _with_cell(mine: Notebook, fresh: Notebook, name: str) -> Notebook:
 def exercises(module: Module) -> list[str]:
     """Names of the module's exercises, predictions included, in order."""
     return [cell.name for cell in hints.released(module).cells if cell.role == "exercise"]
+
+
+def cell_name(module: Module, asked: str) -> str:
+    """The given cell of that name, or the exercise called so (see `exercise_name`)."""
+    given = [cell.name for cell in hints.released(module).cells if cell.role == "given"]
+    return asked if asked in given else exercise_name(module, asked)
 
 
 def exercise_name(module: Module, asked: str) -> str:
@@ -167,8 +175,11 @@ def exercise_name(module: Module, asked: str) -> str:
     if number.isdigit() and 1 <= int(number) <= len(known):
         return known[int(number) - 1]
     lowered = {name.lower(): name for name in known}
-    if asked.lower() in lowered:
-        return lowered[asked.lower()]
+    endings = [
+        name for name in known if name.lower().rpartition(".")[2].strip("_") == asked.lower()
+    ]
+    if asked.lower() in lowered or len(endings) == 1:
+        return lowered.get(asked.lower()) or endings[0]
     close = difflib.get_close_matches(asked, known, n=1)
     hint = f": did you mean {close[0]}?" if close else f" (it has 1 to {len(known)})"
     raise WorkspaceError(
@@ -196,6 +207,8 @@ def plan(module: Module, mine: Notebook) -> Plan:
             notices.append(f"{cell.role} {cell.name} stands twice: cell {number} was left out")
         else:
             first_seen[key] = number
+            if lost := _lost(cell, originals[key]):
+                return Plan([], failure=_maimed(module, cell, number, lost))
             cells.append(_settled(cell, originals[key], notices))
     for key, cell in originals.items():
         if key not in first_seen:
@@ -213,6 +226,23 @@ def _twice(cell: Cell, first: int, second: int) -> Failure:
         f"the exercise stands twice, in cells {first} and {second}",
         [("do", "delete the one you do not want; both are your code, so tito will not")],
     )
+
+
+def _lost(cell: Cell, original: Cell) -> list[str]:
+    """What a given, exported cell no longer defines after the learner's edits."""
+    if cell.role != "given" or cell.source.strip() == original.source.strip():
+        return []
+    try:
+        found = set(export.defined_names(cell))
+    except source.SourceError:
+        return []  # running the cell says what is wrong with it
+    return [name for name in export.defined_names(original) if name not in found]
+
+
+def _maimed(module: Module, cell: Cell, number: int, lost: list[str]) -> Failure:
+    what = f"the given cell {cell.name} was edited and no longer defines {', '.join(lost)}"
+    do = f"put it back as shipped: tito module reset {module.number:02d} --exercise {cell.name}"
+    return Failure(Step("given", cell.name, cell.source, number), "notebook", what, [("do", do)])
 
 
 def _settled(cell: Cell, original: Cell, notices: list[str]) -> Cell:
@@ -239,7 +269,7 @@ def _steps(nb: Notebook) -> list[Step]:
     for number, cell in enumerate(nb.cells, 1):
         role = cell.role or ("own" if cell.kind == "code" else "text")
         if cell.kind == "code" and role in (*KEPT, "own") and cell.source.strip():
-            steps.append(Step(role, cell.name, cell.source, number))
+            steps.append(Step(role, cell.name, cell.source, number, line=cell.line))
     return steps
 
 
@@ -267,9 +297,14 @@ def environment(ws: Workspace, module: Module) -> dict[str, str]:
     return {"TINYTORCH": str(ws.root), "TINYTORCH_UPTO": f"{module.number:02d}"}
 
 
-def test(ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT) -> Report:
-    """Check the learner's notebook; nothing is changed."""
-    return _check(ws, module, plan(module, notebook(ws, module)[1]), timeout)
+def test(
+    ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT, only: str | None = None
+) -> Report:
+    """Check the learner's notebook, or one exercise of it alone; nothing is changed."""
+    made = plan(module, notebook(ws, module)[1])
+    if only is not None:
+        made.steps = [s for s in made.steps if s.role != "check" or s.name == only]
+    return _check(ws, module, made, timeout)
 
 
 def _check(ws: Workspace, module: Module, made: Plan, timeout: float) -> Report:

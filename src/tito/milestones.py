@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tito import __version__, course, origin, sandbox, source
+from tito import __version__, course, origin, probes, sandbox
 from tito.course import Milestone
+from tito.probes import Blame
 from tito.progress import Progress, now
-from tito.sandbox import Failure, Outcome, Step
 from tito.workspace import Workspace, WorkspaceError
 
 if TYPE_CHECKING:
@@ -45,21 +44,6 @@ class Standing:
         m = self.milestone
         return {"id": m.id, "title": m.title, "summary": m.summary, "needs": list(m.needs),
                 "state": self.state, "missing": list(self.missing), **self.record}  # fmt: skip
-
-
-@dataclass
-class Blame:
-    """Why a milestone did not pass: where, what, the rows that explain it, the guilty module."""
-
-    where: str
-    what: str
-    rows: list[tuple[str, str]]
-    guilty: str
-    next: str = "tito system doctor"
-
-    def __post_init__(self) -> None:
-        if self.guilty:
-            self.next = f"tito module test {self.guilty[:2]}"
 
 
 @dataclass
@@ -162,8 +146,9 @@ def folder(ws: Workspace, milestone: Milestone) -> Path:
 # Running -----------------------------------------------------------------------------------------
 
 
-def run(ws: Workspace, milestone: Milestone, options: Options, show: Show, *,
-        probed: bool = True) -> Verdict:
+def run(
+    ws: Workspace, milestone: Milestone, options: Options, show: Show, *, probed: bool = True
+) -> Verdict:
     """Probe, train, judge; a pass is recorded, with weights and pictures. `show` gets each line that
     the training prints. Raises WorkspaceError or CourseError when it cannot begin."""
     progress = Progress.load(ws)
@@ -180,7 +165,9 @@ def run(ws: Workspace, milestone: Milestone, options: Options, show: Show, *,
     return verdict
 
 
-def _train(ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], show: Show) -> None:
+def _train(
+    ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], show: Show
+) -> None:
     with tempfile.TemporaryDirectory(prefix="tito-") as name:
         made = _stage(ws, verdict, gate, parts, Path(name), show)
     if made is None:
@@ -198,70 +185,37 @@ def _load(path: Path) -> ModuleType:
     return stage.load(path)
 
 
-def environment(ws: Workspace, last: int) -> dict[str, str]:
-    """What makes a child see the learner's package up to and including module `last`."""
-    return {"TINYTORCH": str(ws.root), "TINYTORCH_UPTO": f"{last + 1:02d}"}
-
-
-def probe_steps(last: int) -> list[Step]:
-    """The probes of modules 1 to `last`, in order, each named `05_autograd.accumulates`."""
-    cells = source.read(course.course_dir() / "milestones" / "probes.py").cells
-    return [
-        Step(cell.role or "", cell.name, cell.source, number)
-        for number, cell in enumerate(cells, 1)
-        if cell.role == "given" or (cell.role == "check" and int(cell.name[:2]) <= last)
-    ]
-
-
 def _probe(ws: Workspace, verdict: Verdict) -> None:
-    last = verdict.milestone.needs[1]
-    steps = probe_steps(last)
-    outcome = sandbox.run(steps, environment=environment(ws, last), cwd=ws.root)
+    outcome = probes.ask(ws, verdict.milestone.needs[1])
     verdict.probes = sum(step.role == "check" for step in outcome.passed)
     if not outcome.ok:
-        verdict.blame = _probed(verdict.milestone, outcome)
-
-
-def _probed(milestone: Milestone, outcome: Outcome) -> Blame:
-    """What a probe found, and its module."""
-    failure: Failure = outcome.failures[0]
-    what = failure.what if failure.kind == "check" else f"{failure.kind}: {failure.what}"
-    guilty = failure.step.name.partition(".")[0] if failure.step.role == "check" else ""
-    return _explained(milestone, f"probe {failure.step.name}", what, failure.rows, guilty)
-
-
-def _explained(milestone: Milestone, where: str, what: str, rows: Sequence[tuple[str, str]],
-               guilty: str) -> Blame:
-    """Blame, with the usual cause where exactly one known mistake is caught at this place."""
-    usual = [k["diagnosis"] for k in knockouts(milestone)
-             if where in (f"probe {k['caught']}", f"finding {k['caught']}")]  # fmt: skip
-    probably = [("probably", usual[0])] if len(usual) == 1 else []
-    return Blame(where, what, [*rows, *probably], guilty)
-
-
-def knockouts(milestone: Milestone) -> list[dict[str, str]]:
-    """Ways to break the framework that this milestone must notice, from knockouts.toml."""
-    file = milestone.folder / "knockouts.toml"
-    return list(tomllib.loads(file.read_text(encoding="utf-8"))["knockout"]) if file.is_file() else []
+        verdict.blame = probes.blame(ws, verdict.milestone, outcome)
 
 
 # The child process -------------------------------------------------------------------------------
 
 
-def _stage(ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], place: Path,
-           show: Show) -> Any:
+def _stage(
+    ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], place: Path, show: Show
+) -> Any:
     """Train all parts in a child; returns name -> (Part, Made), or None after laying blame."""
     milestone, options = verdict.milestone, {"seed": verdict.options.seed}
     if verdict.options.epochs is not None:
         options["epochs"] = verdict.options.epochs
     _hand_over(milestone, parts, options, place)
-    surroundings = environment(ws, milestone.needs[1]) | _threads(getattr(gate, "THREADS", None))
+    surroundings = probes.environment(ws.root, milestone.needs[1]) | _threads(
+        getattr(gate, "THREADS", None)
+    )
     ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, TIMEOUT, show)
     if (place / "failed.json").is_file():
         verdict.blame = _raised(milestone, json.loads((place / "failed.json").read_text("utf-8")))
         return None
     if ending != "ended":
-        late = f"still running after {TIMEOUT:.0f} s" if ending == "timeout" else f"Python stopped: {ending}"
+        late = (
+            f"still running after {TIMEOUT:.0f} s"
+            if ending == "timeout"
+            else f"Python stopped: {ending}"
+        )
         verdict.blame = Blame("training", late, [], "")
         return None
     return {part.name: (part, _fetch(place, part)) for part in parts}
@@ -273,7 +227,9 @@ def _threads(wanted: int | None) -> dict[str, str]:
     return {name: str(wanted) for name in names} if wanted else {}
 
 
-def _hand_over(milestone: Milestone, parts: list[Part], options: dict[str, int], place: Path) -> None:
+def _hand_over(
+    milestone: Milestone, parts: list[Part], options: dict[str, int], place: Path
+) -> None:
     """The job and the inputs of every part; the held-out answers stay here."""
     import numpy as np
 
@@ -291,7 +247,9 @@ def _raised(milestone: Milestone, told: dict[str, Any]) -> Blame:
     """An error in the middle of the training."""
     owner = course.export_owner(told["dotted"])
     rows = [(label, text) for label, text in told["rows"] if text]
-    return Blame(f"part {told['part']}", f"it stopped with {told['what']}", rows, owner.id if owner else "")
+    return Blame(
+        f"part {told['part']}", f"it stopped with {told['what']}", rows, owner.id if owner else ""
+    )
 
 
 def _fetch(place: Path, part: Part) -> Made:
@@ -307,7 +265,11 @@ def _made(arrays: dict[str, Any], told: dict[str, Any]) -> Made:
     from tito.judge import Made
 
     before, after = (
-        {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{when}/")}
+        {
+            name.partition("/")[2]: array
+            for name, array in arrays.items()
+            if name.startswith(f"{when}/")
+        }
         for when in ("before", "after")
     )
     return Made(before, after, arrays["outputs"], told["history"], told["seconds"])
@@ -340,13 +302,20 @@ def _hold(verdict: Verdict, name: str, findings: Any) -> bool:
 def _found(verdict: Verdict, part: str, finding: Finding) -> Blame:
     """What the gate found, and the module; a figure missed in fewer epochs accuses nobody."""
     milestone, epochs = verdict.milestone, verdict.options.epochs
-    rows = [("part", part), ("expected", finding.expected), ("got", finding.got), ("why", finding.why)]
+    rows = [
+        ("part", part),
+        ("expected", finding.expected),
+        ("got", finding.got),
+        ("why", finding.why),
+    ]
     rows = [(label, text) for label, text in rows if text]
     what, where = f"this does not hold: {finding.what}", f"finding {finding.name}"
     if epochs is not None and finding.value is not None:
-        rows.append(("note", f"it was trained for {epochs} epochs as you asked, not for the usual number"))
+        rows.append(
+            ("note", f"it was trained for {epochs} epochs as you asked, not for the usual number")
+        )
         return Blame(where, what, rows, "", f"tito milestone run {milestone.year}")
-    return _explained(milestone, where, what, rows, finding.guilty)
+    return Blame(where, what, rows, finding.guilty)
 
 
 def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
@@ -366,7 +335,9 @@ def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
         return None  # recorded on data that is no longer here
     _probe(ws, verdict)
     if verdict.ok:
-        made = {name: (parts[name], _made(arrays[name], told)) for name, told in record["parts"].items()}
+        made = {
+            name: (parts[name], _made(arrays[name], told)) for name, told in record["parts"].items()
+        }
         _judge(verdict, gate, made)
     return verdict
 
@@ -383,7 +354,10 @@ def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
     for name, (_, left) in made.items():
         groups = {"before": left.before, "after": left.after, "outputs": {"": left.outputs}}
         for when, group in groups.items():
-            arrays |= {f"{name}/{when}/{key}".rstrip("/"): np.ascontiguousarray(a) for key, a in group.items()}
+            arrays |= {
+                f"{name}/{when}/{key}".rstrip("/"): np.ascontiguousarray(a)
+                for key, a in group.items()
+            }
     record = {
         "schema": SCHEMA, "milestone": verdict.milestone.id, "date": now(),
         "origin": f"student ({origin.shorten(ws.root)})", "versions": _versions(),
@@ -419,7 +393,9 @@ def _read_weights(ws: Workspace, milestone: Milestone) -> dict[str, dict[str, An
     import safetensors.numpy
 
     try:
-        arrays = safetensors.numpy.load((folder(ws, milestone) / "weights.safetensors").read_bytes())
+        arrays = safetensors.numpy.load(
+            (folder(ws, milestone) / "weights.safetensors").read_bytes()
+        )
     except (OSError, safetensors.SafetensorError):
         return None
     parts: dict[str, dict[str, Any]] = {}
@@ -434,7 +410,9 @@ def _draw(ws: Workspace, verdict: Verdict, made: Any) -> None:
     from tito import pictures
 
     if not pictures.available():
-        verdict.notes.append("for pictures beside the record: pip install 'tinytorch[plots]', and run again")
+        verdict.notes.append(
+            "for pictures beside the record: pip install 'tinytorch[plots]', and run again"
+        )
         return
     draw = _load(verdict.milestone.folder / "pictures.py").draw
     verdict.files += draw(made, folder(ws, verdict.milestone))

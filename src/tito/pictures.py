@@ -44,10 +44,14 @@ def plane(axes: Any, says_one: Any, points: Any, answers: Any, title: str) -> No
     ticks = np.linspace(-side, side, 300)
     across, down = np.meshgrid(ticks, ticks)
     says = says_one(np.stack([across.ravel(), down.ravel()], axis=1)).reshape(across.shape)
-    axes.pcolormesh(across, down, says, cmap=ListedColormap(REGIONS), vmin=0, vmax=1, shading="auto")
+    axes.pcolormesh(
+        across, down, says, cmap=ListedColormap(REGIONS), vmin=0, vmax=1, shading="auto"
+    )
     for label, colour, mark in ((0, ZERO, "o"), (1, ONE, "^")):
         chosen = points[np.ravel(answers) == label]
-        axes.scatter(*chosen.T, s=14, c=colour, marker=mark, label=f"should be {label}", linewidths=0)
+        axes.scatter(
+            *chosen.T, s=14, c=colour, marker=mark, label=f"should be {label}", linewidths=0
+        )
     axes.set(title=title, aspect="equal", xlim=(-side, side), ylim=(-side, side))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, fontsize=8, frameon=False)
 

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tito import course, export, hints, lesson, sandbox, solutions, source
 from tito.course import Module
@@ -108,10 +109,10 @@ def _one_check(steps: list[Step], answer: Step) -> list[Step]:
     return chosen
 
 
-def _run(ws: Workspace, module: Module, runs: list[list[Step]], **options: object) -> list[Outcome]:
+def _run(ws: Workspace, module: Module, runs: list[list[Step]], **options: Any) -> list[Outcome]:
     return sandbox.run_many(
         runs, environment=lesson.environment(ws, module), timeout=LONG, cwd=ws.root, **options
-    )  # type: ignore[arg-type]
+    )
 
 
 def _answered(module: Module, solved: Notebook) -> dict[str, Step]:

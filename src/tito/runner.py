@@ -7,20 +7,22 @@ keeps nothing: what it learns goes into the events, so that a kill loses only wh
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import linecache
 import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 Step = dict[str, Any]
 Emit = Callable[..., None]
-CELL = "<cell "
+CELL = "<cell in "
+HEAD = 8 << 10  # characters of output that are remembered per exercise
 
 
 def main() -> None:
@@ -57,11 +59,44 @@ def fresh_namespace() -> dict[str, Any]:
     return vars(module)
 
 
+class Tee(io.TextIOBase):
+    """Standard output that also remembers the head of what each exercise printed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.name = stream, ""
+        self.heads: dict[str, str] = {}
+        self.totals: dict[str, int] = {}
+
+    def write(self, text: str) -> int:
+        head = self.heads.get(self.name, "")
+        self.heads[self.name] = head + text[: max(0, HEAD - len(head))]
+        self.totals[self.name] = self.totals.get(self.name, 0) + len(text)
+        return self.stream.write(text)
+
+    def printed(self, name: str) -> str:
+        """What the cells of an exercise printed: the head, and how much more there was."""
+        head = self.heads.get(name, "")
+        left = self.totals.get(name, 0) - len(head)
+        return f"{head}\n… and {left / 1e6:,.1f} MB more, not shown" if left else head
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
 def run(steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, emit: Emit) -> None:
     """Execute the steps in order in one namespace, and report each; stop at the first failure."""
+    tee = Tee(sys.__stdout__ or io.StringIO())
+    with contextlib.redirect_stdout(tee), contextlib.redirect_stderr(tee):
+        _run(steps, knockouts, keep_going, emit, tee)
+
+
+def _run(
+    steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, emit: Emit, tee: Tee
+) -> None:
     space = fresh_namespace()
     for index, step in enumerate(steps):
         emit("begin", step=index)
+        tee.name = step["name"]
         started = time.perf_counter()
         failure = attempt(step, space)
         seconds = time.perf_counter() - started
@@ -78,8 +113,10 @@ def run(steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, e
                 "rows": [],
             }
         if step["role"] == "check" and failure["kind"] in ("check", "error"):
-            failure["diagnosis"] = diagnose(step, knockouts.get(step["name"], []), space)
-        emit("fail", step=index, seconds=seconds, **failure)
+            known = diagnose(step, knockouts.get(step["name"], []), space)
+            failure["diagnosis"] = known or failure.get("diagnosis", "")
+        printed = tee.printed(step["name"])
+        emit("fail", step=index, seconds=seconds, printed=printed, **failure)
         if not keep_going:
             return
 
@@ -96,54 +133,56 @@ def attempt(step: Step, space: dict[str, Any]) -> dict[str, Any] | None:
     """Run one cell; None when it went well, otherwise what to tell the learner."""
     try:
         execute(step, space)
-    except (
-        BaseException
-    ) as error:  # SystemExit and KeyboardInterrupt are results of the cell as well
-        return describe(error, step)
+    except BaseException as error:  # SystemExit is a result of the cell as well
+        return describe(error)
     return None
 
 
 def execute(step: Step, space: dict[str, Any]) -> None:
-    filename = f"{CELL}{step['cell']}: {step['label']}>"
-    source = without_magics(step["source"])
+    filename = f"{CELL}{step['place']}>"
+    source = "\n" * step["offset"] + without_magics(step["source"])
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), space)
 
 
 def without_magics(source: str) -> str:
-    """IPython's own lines (%timeit, !ls) as comments: they mean nothing outside a notebook."""
-    return re.sub(r"^(\s*)([%!])", r"\1pass  # \2", source, flags=re.M)
+    """IPython's own lines (%timeit, !ls) left out: they mean nothing outside a notebook."""
+    from tito.source import magic_lines
+
+    lines = source.split("\n")
+    for number, _ in list(magic_lines(lines)):
+        line = lines[number]
+        if not line.lstrip().startswith("#"):
+            lines[number] = line[: len(line) - len(line.lstrip())] + "pass"
+    return "\n".join(lines)
 
 
-def describe(error: BaseException, step: Step) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
+    """What to tell the learner about an error: its kind, what happened, and labelled rows."""
     from tito.checks import CheckFailure
 
     if isinstance(error, CheckFailure):
-        return {"kind": "check", "what": error.what, "rows": error.rows()}
+        found = {"kind": "check", "what": error.what, "rows": error.rows()}
+        return {**found, "diagnosis": error.guess}
+    where = [("where", frames(error.__traceback__))]
     if isinstance(error, NotImplementedError) and re.match(r"\d\d_\w+: ", str(error)):
         return {"kind": "unsolved", "what": str(error), "rows": []}
     if isinstance(error, SyntaxError) and (error.filename or "").startswith(CELL):
-        text = (error.text or "").rstrip()
-        where = f"line {error.lineno}: {text.strip()}"
-        return {
-            "kind": "syntax",
-            "what": f"{type(error).__name__}: {error.msg}",
-            "rows": [("where", where)],
-        }
+        line = f"{place(error.filename or '')}, line {error.lineno}: {(error.text or '').strip()}"
+        what = f"{type(error).__name__}: {error.msg}"
+        return {"kind": "syntax", "what": what, "rows": [("where", line)]}
     if isinstance(error, SystemExit):
-        return {
-            "kind": "exit",
-            "what": f"your code called exit ({error.code!r})",
-            "rows": [("where", frames(error.__traceback__))],
-        }
+        what = f"your code called exit ({error.code!r})"
+        return {"kind": "exit", "what": what, "rows": where}
     if isinstance(error, MemoryError):
-        return {
-            "kind": "memory",
-            "what": f"your code asked for too much memory: {error}".rstrip(": "),
-            "rows": [("where", frames(error.__traceback__))],
-        }
+        what = f"your code asked for too much memory: {error}".rstrip(": ")
+        return {"kind": "memory", "what": what, "rows": where}
     what = "".join(traceback.format_exception_only(error)).strip()
-    return {"kind": "error", "what": what, "rows": [("where", frames(error.__traceback__))]}
+    guess = ""
+    if isinstance(error, RecursionError):
+        where = [("where", frames(error.__traceback__).split("\n")[-1])]
+        guess = "This line leads back to itself for ever: it calls the method it stands in."
+    return {"kind": "error", "what": what, "rows": where, "diagnosis": guess}
 
 
 def frames(trace: TracebackType | None) -> str:
@@ -161,11 +200,24 @@ def theirs(filename: str) -> bool:
 
 
 def place(filename: str) -> str:
-    return filename[1:-1] if filename.startswith(CELL) else "/".join(Path(filename).parts[-3:])
+    cell = filename.startswith(CELL)
+    return filename[len(CELL) : -1] if cell else "/".join(Path(filename).parts[-3:])
 
 
 def diagnose(check: Step, wrong: list[Step], space: dict[str, Any]) -> str:
     """The diagnosis of the known mistake that gives exactly the results the answer gave."""
+    with quiet():
+        return _diagnosis(check, wrong, space)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What known mistakes print and warn about is not the learner's."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _diagnosis(check: Step, wrong: list[Step], space: dict[str, Any]) -> str:
     mine = signature(check, space)
     first = next((entry for entry in mine if not entry[1]), None)
     partial: list[str] = []

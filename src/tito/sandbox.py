@@ -22,13 +22,17 @@ OUTPUT = 64 << 10
 
 @dataclass(frozen=True)
 class Step:
-    """One cell to run. `role`: given, exercise, check, demo or own (the learner's own cell)."""
+    """One cell to run. `role`: given, exercise, check, demo or own (the learner's own cell).
+
+    `cell` is its number in the notebook, from 1; `line` its first line in a percent file, or 0.
+    """
 
     role: str
     name: str
     source: str
     cell: int
     diagnosis: str = ""
+    line: int = 0
 
     @property
     def label(self) -> str:
@@ -36,13 +40,19 @@ class Step:
             self.name if self.role in ("exercise", "given") else f"{self.role} {self.name}".strip()
         )
 
+    @property
+    def place(self) -> str:
+        """Where a line number counts from: the cell, or for a percent file the whole file."""
+        return f"the file ({self.label})" if self.line else f"the cell of {self.label}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "role": self.role,
             "name": self.name,
             "source": self.source,
             "cell": self.cell,
-            "label": self.label,
+            "place": self.place,
+            "offset": max(self.line - 1, 0),
             "diagnosis": self.diagnosis,
         }
 
@@ -211,7 +221,7 @@ def _events(path: Path) -> list[dict[str, Any]]:
 def _outcomes(
     runs: list[list[Step]], events: list[dict[str, Any]], ending: str, output: str, timeout: float
 ) -> list[Outcome]:
-    outcomes = [Outcome(output=output) for _ in runs]
+    outcomes = [Outcome() for _ in runs]
     current, running = 0, None
     for event in events:
         if event["event"] == "run":
@@ -227,6 +237,7 @@ def _outcomes(
         if not (ending == "ended" and outcomes[current].failures):
             step = running or (runs[current][0] if runs[current] else Step("given", "start", "", 0))
             outcomes[current].failures.append(_abrupt(step, ending, timeout))
+            outcomes[current].output = output
     return outcomes
 
 
@@ -238,6 +249,7 @@ def _record(outcome: Outcome, step: Step, event: dict[str, Any]) -> None:
         outcome.notes.append(f"your own cell {step.cell} stopped with {event['what']}")
     elif event["event"] == "fail":
         rows = [(label, text) for label, text in event["rows"] if text]
+        outcome.output = event.get("printed", "")
         outcome.failures.append(
             Failure(step, event["kind"], event["what"], rows, event.get("diagnosis", ""))
         )

@@ -67,11 +67,23 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
 def _agrees(sums: judge.Array, made: Made) -> Finding:
     """The neuron fires where its weighted sum is above 0; float32 may disagree within 1e-5 of it."""
     clear = np.abs(sums) > 1e-5 * max(1.0, float(np.abs(sums).max()))
-    same = made.outputs.shape == sums.shape and bool(((made.outputs == 1) == (sums > 0))[clear].all())
-    firm = bool(np.isin(made.outputs, (0, 1))[clear].all()) if made.outputs.shape == sums.shape else False
-    return Finding("outputs", same and firm, "it fires exactly where its weighted sum is above 0",
-                   f"0 or 1 for {len(sums):,} inputs, as NumPy says", "other answers", "02_activations",
-                   "what a neuron says must follow from its weights and its input alone")
+    same = made.outputs.shape == sums.shape and bool(
+        ((made.outputs == 1) == (sums > 0))[clear].all()
+    )
+    firm = (
+        bool(np.isin(made.outputs, (0, 1))[clear].all())
+        if made.outputs.shape == sums.shape
+        else False
+    )
+    return Finding(
+        "outputs",
+        same and firm,
+        "it fires exactly where its weighted sum is above 0",
+        f"0 or 1 for {len(sums):,} inputs, as NumPy says",
+        "other answers",
+        "02_activations",
+        "what a neuron says must follow from its weights and its input alone",
+    )
 
 
 def _margin(part: Part, made: Made) -> Finding:
@@ -79,9 +91,16 @@ def _margin(part: Part, made: Made) -> Finding:
     sums = judge.chain(part.x, made.after, "")
     length = float(np.linalg.norm(made.after["weight"].astype(float)))
     margin = float(((2 * part.y - 1) * sums).min() / length)
-    return Finding("margin", margin > 0, "the training points lie on their own sides", "margin above 0",
-                   f"margin {margin:.4f}", "03_layers", "the rule ends only when no mistake is left",
-                   margin)
+    return Finding(
+        "margin",
+        margin > 0,
+        "the training points lie on their own sides",
+        "margin above 0",
+        f"margin {margin:.4f}",
+        "03_layers",
+        "the rule ends only when no mistake is left",
+        margin,
+    )
 
 
 def _claim(part: Part, made: Made) -> Finding:
@@ -93,12 +112,25 @@ def _claim(part: Part, made: Made) -> Finding:
 def _stuck(part: Part, made: Made, right: float) -> Iterator[Finding]:
     """Where no line separates, the rule must not come to rest, and nothing may say otherwise."""
     least = min(made.history["mistakes"])
-    yield Finding("never at rest", least > 0, "no epoch without a mistake", "mistakes in every epoch",
-                  f"{least:.0f} mistakes in one of them", "01_tensor",
-                  "no line separates these clouds: who finds none wrong is not looking")
-    yield Finding("stuck", right <= 0.76, f"right on {len(part.answers):,} points no line separates",
-                  "at most 75%: three corners of four", f"{right:.2%}", "03_layers",
-                  "a single layer is a line, and a line can have three corners right", right)
+    yield Finding(
+        "never at rest",
+        least > 0,
+        "no epoch without a mistake",
+        "mistakes in every epoch",
+        f"{least:.0f} mistakes in one of them",
+        "01_tensor",
+        "no line separates these clouds: who finds none wrong is not looking",
+    )
+    yield Finding(
+        "stuck",
+        right <= 0.76,
+        f"right on {len(part.answers):,} points no line separates",
+        "at most 75%: three corners of four",
+        f"{right:.2%}",
+        "03_layers",
+        "a single layer is a line, and a line can have three corners right",
+        right,
+    )
     yield _claim(part, made)
 
 

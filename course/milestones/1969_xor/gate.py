@@ -54,24 +54,40 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     right = (out > 0) == part.answers
     if part.name == "single":
         share = judge.share(right)
-        yield Finding("stuck", share <= 0.76, "one layer is stuck", "at most 75%: three corners of four",
-                      f"{share:.2%}", "03_layers", "a line can have three corners right, not four", share)
+        yield Finding(
+            "stuck",
+            share <= 0.76,
+            "one layer is stuck",
+            "at most 75%: three corners of four",
+            f"{share:.2%}",
+            "03_layers",
+            "a line can have three corners right, not four",
+            share,
+        )
         return
     before, after = (
         judge.logistic_loss(logits(part.x, made, w), part.y) for w in (made.before, made.after)
     )
     yield judge.fell("the loss", before, after)
-    yield judge.at_least("the truth table, four corners right", judge.share(right[:4]), 1.0, chance=0.5,
-                         name="corners")
-    yield judge.at_least("right on 2,000 points it has not seen", judge.share(right[4:]), 1.0, chance=0.5)
+    yield judge.at_least(
+        "the truth table, four corners right",
+        judge.share(right[:4]),
+        1.0,
+        chance=0.5,
+        name="corners",
+    )
+    yield judge.at_least(
+        "right on 2,000 points it has not seen", judge.share(right[4:]), 1.0, chance=0.5
+    )
 
 
 def _claim(part: Part, made: Made) -> Finding:
     kept = part.x[300:], part.y[300:]
     found = judge.logistic_loss(logits(kept[0], made, made.after), kept[1])
     said = made.history["val_loss"][-1]
-    return judge.claimed("the validation loss", said, found, "07_training", 1e-3 + 1e-2 * found,
-                         name="claim loss")
+    return judge.claimed(
+        "the validation loss", said, found, "07_training", 1e-3 + 1e-2 * found, name="claim loss"
+    )
 
 
 def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:

@@ -15,8 +15,17 @@ import time
 import numpy as np
 
 import tinytorch
-from tinytorch import Adam, BCEWithLogitsLoss, Linear, Sequential, Tanh, Tensor, train_loop
-from tinytorch import manual_seed, no_grad
+from tinytorch import (
+    Adam,
+    BCEWithLogitsLoss,
+    Linear,
+    Sequential,
+    Tanh,
+    Tensor,
+    manual_seed,
+    no_grad,
+    train_loop,
+)
 
 CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])  # off is -1, on is 1
 XOR = np.array([[0.0], [1.0], [1.0], [0.0]])  # the truth table, row by row
@@ -100,7 +109,10 @@ def draw(net, columns=45, rows=15):
     plane = np.stack([across.ravel(), down.ravel()], axis=1)
     canvas = np.where(predict(net, plane).reshape(rows, columns) > 0, "#", " ")
     for (a, b), answer in zip(CORNERS, XOR[:, 0]):
-        column, row = round((a / 1.5 + 1) / 2 * (columns - 1)), round((1 - b / 1.5) / 2 * (rows - 1))
+        column, row = (
+            round((a / 1.5 + 1) / 2 * (columns - 1)),
+            round((1 - b / 1.5) / 2 * (rows - 1)),
+        )
         canvas[row, column - 1 : column + 2] = list(f" {answer:.0f} ")
     print("\n".join("  |" + "".join(cells) + "|" for cells in canvas))
 
@@ -114,7 +126,10 @@ def main():
         table = (predict(net, CORNERS) > 0).astype(int)
         share = ((predict(net, unseen) > 0) == answers).mean()
         print(f"  right on {len(unseen):,} it has not seen: {share:.1%}")
-        print("  " + ",  ".join(f"{a:+.0f} {b:+.0f} -> {out}" for (a, b), [out] in zip(CORNERS, table)))
+        print(
+            "  "
+            + ",  ".join(f"{a:+.0f} {b:+.0f} -> {out}" for (a, b), [out] in zip(CORNERS, table))
+        )
     print("\nNext: tito milestone run 1969   (the same, judged and recorded)")
 
 

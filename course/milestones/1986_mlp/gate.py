@@ -30,7 +30,14 @@ def parts(options: Options) -> list[Part]:
     wanted = [options.data] if options.data != "auto" else ["tinydigits", *_mnist_if_here()]
     loaded = {name: _load(name) for name in wanted}
     return [
-        Part(f"{name} {network}", network, d.train_images, d.train_labels, d.test_images, d.test_labels)
+        Part(
+            f"{name} {network}",
+            network,
+            d.train_images,
+            d.train_labels,
+            d.test_images,
+            d.test_labels,
+        )
         for name, d in loaded.items()
         for network in NETWORKS
     ]
@@ -47,7 +54,9 @@ def _load(name: str) -> data.Digits:
 def notes(options: Options) -> list[str]:
     """What the learner should know about the data that was used."""
     if options.data == "auto" and not _mnist_if_here():
-        return ["MNIST is not on this machine; `tito data fetch mnist` gets it, and then it is run too"]
+        return [
+            "MNIST is not on this machine; `tito data fetch mnist` gets it, and then it is run too"
+        ]
     return []
 
 
@@ -66,7 +75,8 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     yield from _claims(part, made)
     some = slice(0, 2000)
     before, after = (
-        judge.cross_entropy(logits(part, part.x[some], w), part.y[some]) for w in (made.before, made.after)
+        judge.cross_entropy(logits(part, part.x[some], w), part.y[some])
+        for w in (made.before, made.after)
     )
     yield judge.fell("the loss", before, after)
     right = judge.share(out.argmax(axis=1) == part.answers)
@@ -89,12 +99,19 @@ def _claims(part: Part, made: Made) -> Iterator[Finding]:
     out, labels = logits(part, part.x[kept], made.after), part.y[kept]
     found = judge.share(out.argmax(axis=1) == labels)
     said = made.history["val_accuracy"][-1]
-    yield judge.claimed("the validation accuracy", said, found, "07_training", 2.5 / len(labels),
-                        name="claim accuracy")
+    yield judge.claimed(
+        "the validation accuracy",
+        said,
+        found,
+        "07_training",
+        2.5 / len(labels),
+        name="claim accuracy",
+    )
     loss = judge.cross_entropy(out, labels)
     said = made.history["val_loss"][-1]
-    yield judge.claimed("the validation loss", said, loss, "07_training", 1e-3 + 1e-2 * loss,
-                        name="claim loss")
+    yield judge.claimed(
+        "the validation loss", said, loss, "07_training", 1e-3 + 1e-2 * loss, name="claim loss"
+    )
 
 
 def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:

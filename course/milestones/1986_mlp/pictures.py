@@ -59,7 +59,9 @@ def confusion(part: Part, made: Made, path: Path) -> Path:
     for digit, read in np.ndindex(10, 10):
         if counts[digit, read]:
             colour = "#999999" if digit == read else pictures.INK
-            axes.text(read, digit, counts[digit, read], ha="center", va="center", fontsize=8, color=colour)
+            axes.text(
+                read, digit, counts[digit, read], ha="center", va="center", fontsize=8, color=colour
+            )
     axes.set(xlabel="read as", ylabel="is", xticks=range(10), yticks=range(10),
              title=f"{wrong.sum():,} of {counts.sum():,} misread")  # fmt: skip
     return pictures.save(figure, path)

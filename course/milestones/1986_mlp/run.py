@@ -16,8 +16,18 @@ import time
 import numpy as np
 
 import tinytorch
-from tinytorch import Adam, CrossEntropyLoss, Linear, ReLU, Sequential, Tensor, WarmupCosine
-from tinytorch import Trainer, manual_seed, no_grad
+from tinytorch import (
+    Adam,
+    CrossEntropyLoss,
+    Linear,
+    ReLU,
+    Sequential,
+    Tensor,
+    Trainer,
+    WarmupCosine,
+    manual_seed,
+    no_grad,
+)
 from tito.data import load_mnist, load_tinydigits
 
 INK = {8: 16, 28: 255}  # side of an image -> the value of full ink

@@ -108,7 +108,9 @@ def run(milestone: Milestone, data: str, epochs: int | None, seed: int, as_json:
 @group.command()
 @click.argument("milestone", required=False, metavar="[MILESTONE]", callback=_convert,
                 shell_complete=_suggest)  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="Every milestone open to you; run those not yet.")
+@click.option(
+    "--all", "every", is_flag=True, help="Every milestone open to you; run those not yet."
+)
 @json_option
 def validate(milestone: Milestone | None, every: bool, as_json: bool) -> None:
     """Judge what is recorded again, without training.
