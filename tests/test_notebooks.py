@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tito import course, journey, proofs, source, workspace
+from tito import course, hints, journey, lesson, proofs, source, workspace
 
 WRITTEN = [module for module in course.modules() if module.exists]
 
@@ -19,8 +19,6 @@ def grown(tmp_path_factory):
 @pytest.mark.parametrize("module", WRITTEN, ids=lambda module: module.id)
 def test_notebook_runs_in_jupyter(grown, module, monkeypatch):
     monkeypatch.delenv("TINYTORCH", raising=False)
-    from tito import hints
-
     path = grown.notebook_path(module)
     solved = journey.solved(module, hints.released(module))
     grown.write(path, source.write(path, solved))
@@ -34,8 +32,6 @@ def test_notebook_runs_in_jupyter(grown, module, monkeypatch):
 
 def test_failed_check_is_explained_in_jupyter(grown):
     module = WRITTEN[0]
-    from tito import hints
-
     path = grown.notebook_path(module)
     grown.write(path, source.write(path, hints.released(module)))
     notebook = nbformat.read(path, as_version=4)
@@ -49,3 +45,27 @@ def test_failed_check_is_explained_in_jupyter(grown):
     shown = "\n".join(prediction.outputs[0].traceback)
     assert "MNIST's training images" in shown and "not answered yet" in shown
     assert "checks.py" not in shown, "a learner should not see our frames"
+    first = next(c for c in notebook.cells if c.metadata.get("check") == "Tensor")
+    assert first.outputs[0].output_type == "error", "nbgrader counts error outputs"
+    assert first.outputs[0].traceback == [
+        "Not written yet: Tensor",
+        "Next: replace its line `raise NotImplementedError(...)` by your code",
+    ]
+
+
+def test_passed_check_says_so_in_jupyter(grown):
+    module = WRITTEN[0]
+    path = grown.notebook_path(module)
+    grown.write(path, source.write(path, journey.solved(module, hints.released(module))))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=60, resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
+    said = {
+        cell.metadata["check"]: "".join(output.text for output in cell.outputs)
+        for cell in notebook.cells
+        if "check" in cell.metadata
+    }
+    assert len(said) == len(lesson.exercises(module))
+    assert all("passed" in text for text in said.values())
+    assert said["Tensor.memory_footprint"] == "✓ 4 checks passed\n"

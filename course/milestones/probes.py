@@ -2,9 +2,9 @@
 """
 # Probes
 
-Before a milestone spends minutes on training, each of these asks one module for one small thing that
-it must do right. Every check is named after the module it asks, so a failure names the guilty one. A
-milestone runs the probes of the modules it is built on, in this order.
+Before a milestone spends minutes on training, each of these asks one module for one small thing
+that it must do right. Every check is named after the module it asks, so a failure names the guilty
+one. A milestone runs the probes of the modules it is built on, in this order.
 """
 
 # %% given="tools"

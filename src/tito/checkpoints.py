@@ -153,8 +153,8 @@ def ask(ws: Workspace, checkpoint: Checkpoint) -> Result:
     cells = source.read(checkpoint.path).cells
     steps = [Step(c.role, c.name, c.source, n) for n, c in enumerate(cells, 1)
              if c.role in ("given", "check")]  # fmt: skip
-    outcome = sandbox.run(steps, environment=probes.environment(ws.root, checkpoint.needs), cwd=ws.root,
-                          timeout=TIMEOUT)  # fmt: skip
+    surroundings = probes.environment(ws.root, checkpoint.needs)
+    outcome = sandbox.run(steps, environment=surroundings, cwd=ws.root, timeout=TIMEOUT)
     questions = [step.name for step in steps if step.role == "check"]
     passed = [step.name for step in outcome.passed if step.role == "check"]
     failure = outcome.failures[0] if outcome.failures else None

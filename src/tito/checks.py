@@ -8,6 +8,7 @@ solution: the expected values stand in the check cells, with their derivation.
 from __future__ import annotations
 
 import re
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,9 +54,13 @@ class CheckFailure(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback through our code."""
-        return [f"Not yet. {self}"]
+        lines = [f"Not yet. {self}"]
+        if self.guess:
+            lines.append(f"  probably  {self.guess}")
+        return [*lines, "Next: mend it and run both cells again; `tito watch` knows more"]
 
 
+judged = 0  # how many comparisons have been made: a kernel tells the learner
 _trace: list[tuple[str, bool, Any]] | None = None
 
 
@@ -73,6 +78,8 @@ def tracing() -> Iterator[list[tuple[str, bool, Any]]]:
 def _judge(
     ok: bool, what: str, why: str, expected: str, got: str, value: Any, guess: str = ""
 ) -> None:
+    global judged
+    judged += 1
     if _trace is not None:
         _trace.append((what, ok, value))
     elif not ok:
@@ -419,3 +426,9 @@ def choice(what: str, answer: Any, sealed: str, options: Sequence[str], why: str
     if given not in options:
         return _judge(False, what, "", f"one of {letters}", _show(answer), given)
     _judge(given == expected, what, why, "another option", repr(given), given)
+
+
+if "ipykernel" in sys.modules:
+    from tito import kernel
+
+    kernel.attach()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from tito import course, hints, screen
+from tito import course, hints, layout, screen
+from tito.layout import Block
 from tito.lesson import Report
 from tito.sandbox import Failure, Step
 from tito.workspace import Workspace
@@ -21,9 +22,9 @@ def header(ws: Workspace) -> str:
     return screen.dim(f"tinytorch: student ({origin.shorten(ws.root)})")
 
 
-def page(ws: Workspace, report: Report) -> list[str]:
+def page(ws: Workspace, report: Report, only: str | None = None) -> list[str]:
     """Whose code ran, and the whole report but its last line, `Next:`."""
-    return [header(ws), *lines(report)]
+    return [header(ws), *layout.flat(blocks(report, only))]
 
 
 def marks(report: Report) -> str:
@@ -48,14 +49,21 @@ def summary(report: Report) -> list[str]:
     return [screen.bold(head)] + ["".join(every[i : i + room]) for i in range(0, len(every), room)]
 
 
-def lines(report: Report, tall: int | None = None) -> list[str]:
-    """Marks, notices, and the first failure or the points. `tall`: at most so many lines a row."""
-    text = [*summary(report)]
+def blocks(report: Report, only: str | None = None) -> list[Block]:
+    """Marks, notices, and the first failure or the points. `only`: one exercise was checked."""
+    text = [] if only else [Block(layout.SUMMARY, summary(report))]
     for notice in report.notices:
-        text += [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
+        lines = [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
+        text.append(Block(layout.NOTICE, lines))
     if report.failure is None:
-        return [*text, *_success(report)]
-    return [*text, "", *failure(report, tall)]
+        done = [screen.good(f"{reference(report, only)}  {only} passes.")] if only else []
+        return [*text, Block(layout.WHAT, done or _success(report))]
+    return [*text, *([] if only else [layout.GAP_BLOCK]), *failure(report)]
+
+
+def reference(report: Report, name: str) -> str:
+    """`05.8`: the exercise's number."""
+    return f"{report.module.number:02d}.{report.exercises.index(name) + 1}"
 
 
 def _success(report: Report) -> list[str]:
@@ -66,18 +74,21 @@ def _success(report: Report) -> list[str]:
 
 # The first failure -------------------------------------------------------------------------------
 
+_KEEP = {"expected": layout.RESULT, "got": layout.RESULT, "do": layout.RESULT,
+         "where": layout.WHERE, "why": layout.WHY, "probably": layout.PROBABLY,
+         "see also": layout.SEE_ALSO}
 
-def failure(report: Report, tall: int | None = None) -> list[str]:
+
+def failure(report: Report) -> list[Block]:
     """The first failure: heading, what was checked, and the labelled rows below it."""
     found = report.failure
     assert found is not None
-    text = [heading(report), *screen.wrap(what(report), "  ", "  ")]
+    text = [Block(layout.HEADING, [heading(report)]),
+            Block(layout.WHAT, screen.wrap(what(report), "  ", "  "))]
     for label, row in _rows(report, found):
-        block = _labelled(label, row)
-        cut = tall is not None and len(block) > tall
-        text += [*block[:tall], " " * (LABEL + 2) + "…"] if cut else block
+        text.append(Block(_KEEP.get(label, layout.OTHER), _labelled(label, row)))
     if report.output.strip():
-        text += _printed(report.output, 3 if tall else PRINTED)
+        text.append(Block(layout.PRINTED, _printed(report.output, PRINTED)))
     return text
 
 
@@ -123,7 +134,7 @@ def _rows(report: Report, found: Failure) -> list[tuple[str, str]]:
         rows.append(("probably", found.diagnosis))
     text = "\n".join([found.what, *(row for _, row in found.rows)])
     if symptom := hints.symptom_for(report.module, text):
-        rows.append(("see also", f"{symptom.cause}. Look at: {symptom.look}"))
+        rows.append(("see also", f"{symptom.cause} → {symptom.look}"))
     return rows
 
 
@@ -138,6 +149,7 @@ def _printed(output: str, limit: int) -> list[str]:
     clean = "".join(c if c.isprintable() or c == "\n" else " " for c in output)
     found = clean.strip("\n").split("\n")
     room = screen.width() - LABEL - 2
+    limit += len(found) == limit + 1  # the last line takes no more room than saying so
     shown = [line if len(line) <= room else line[: room - 1] + "…" for line in found[:limit]]
     if len(found) > limit:
         shown.append(f"… {len(found) - limit:,} more lines")

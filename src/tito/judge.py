@@ -1,4 +1,4 @@
-"""What the gates of the milestones are written with: a finding, and NumPy that owes the learner nothing.
+"""What the gates of the milestones are written with: findings, and NumPy of their own.
 
 A gate judges weights, not words. It takes the arrays that a run of the learner's framework left
 behind, computes everything again in float64 on data the framework never had the answers to, and

@@ -1,8 +1,8 @@
 """The milestones: what a learner's framework can do by now, run, judged and recorded.
 
 A run has three steps. Probes ask every module one small thing, so that a failure names its module.
-The course's run.py then trains on the learner's framework in a child process, without the answers of
-the held-out rows. Last the milestone's gate.py, which never imports that framework, computes
+The course's run.py then trains on the learner's framework in a child process, without the answers
+of the held-out rows. Last the milestone's gate.py, which never imports that framework, computes
 everything again by NumPy from the weights that came back. Nothing here prints.
 """
 
@@ -77,7 +77,7 @@ class Verdict:
             "milestone": self.milestone.id, "ok": self.ok, "options": vars(self.options),
             "probes": self.probes, "figures": self.figures, "blame": blame, "notes": self.notes,
             "seconds": {part: round(value, 3) for part, value in self.seconds.items()},
-            "findings": {part: [f.as_dict() for f in found] for part, found in self.findings.items()},
+            "findings": {part: [f.as_dict() for f in rows] for part, rows in self.findings.items()},
             "files": [str(path) for path in self.files],
         }  # fmt: skip
 
@@ -149,8 +149,11 @@ def folder(ws: Workspace, milestone: Milestone) -> Path:
 def run(
     ws: Workspace, milestone: Milestone, options: Options, show: Show, *, probed: bool = True
 ) -> Verdict:
-    """Probe, train, judge; a pass is recorded, with weights and pictures. `show` gets each line that
-    the training prints. Raises WorkspaceError or CourseError when it cannot begin."""
+    """Probe, train, judge; a pass is recorded, with weights and pictures.
+
+    `show` gets each line that the training prints. Without `probed` the gate judges alone.
+    Raises WorkspaceError or CourseError when it cannot begin.
+    """
     progress = Progress.load(ws)
     require(progress, milestone)
     gate = _load(milestone.folder / "gate.py")
@@ -350,7 +353,8 @@ def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
     import numpy as np
     import safetensors.numpy
 
-    place, arrays = folder(ws, verdict.milestone), {}
+    place = folder(ws, verdict.milestone)
+    arrays: dict[str, Any] = {}
     for name, (_, left) in made.items():
         groups = {"before": left.before, "after": left.after, "outputs": {"": left.outputs}}
         for when, group in groups.items():

@@ -1,7 +1,7 @@
 """Probes: one small question after another to a learner's modules, so that a mistake has a name.
 
-They are the cells of course/milestones/probes.py, each named after the module it asks. Milestones ask
-them before they train, checkpoints when a question of theirs is not answered.
+They are the cells of course/milestones/probes.py, each named after the module it asks. Milestones
+ask them before they train, checkpoints when a question of theirs is not answered.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def said(failure: Failure) -> str:
 class Knockout:
     """A way to break the framework that a milestone must notice.
 
-    `code` is appended to the exported file of `module`; `caught` is the probe, or the finding of the
-    gate, that notices it; `guilty` is the module that must be named.
+    `code` is appended to the exported file of `module`; `caught` is the probe, or the finding of
+    the gate, that notices it; `guilty` is the module that must be named.
     """
 
     name: str

@@ -169,7 +169,12 @@ def stream(
     )
     assert process.stdout is not None
     late = threading.Event()
-    clock = threading.Timer(timeout, lambda: (late.set(), _kill(process)))
+
+    def stop() -> None:
+        late.set()
+        _kill(process)
+
+    clock = threading.Timer(timeout, stop)
     clock.start()
     try:
         for line in process.stdout:

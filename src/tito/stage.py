@@ -1,7 +1,7 @@
 """The child process of a milestone: the course's run.py on the learner's framework.
 
-Started by `tito.milestones` as `python -m tito.stage FOLDER`. It reads job.json and inputs.npz there,
-and leaves made.npz and made.json, or failed.json. What it prints is the learner's to see. The
+Started by `tito.milestones` as `python -m tito.stage FOLDER`. It reads job.json and each part's
+inputs there, and leaves what was made, or failed.json. What it prints is the learner's to see. The
 answers of the held-out rows are not in its inputs.
 """
 
@@ -45,7 +45,7 @@ def load(path: Path) -> ModuleType:
 
 
 def play(run: ModuleType, part: dict[str, Any], folder: Path) -> None:
-    """One training, and its outputs for the held-out rows; what it leaves behind goes into files."""
+    """One training, and its outputs for the held-out rows; what it leaves goes into files."""
     import numpy as np
 
     name = part["name"]
@@ -64,8 +64,7 @@ def play(run: ModuleType, part: dict[str, Any], folder: Path) -> None:
 
 def failed(error: BaseException, part: str) -> dict[str, Any]:
     """What went wrong, in the learner's frames only, and the module whose file it happened in."""
-    step = {"role": "given", "name": part, "cell": 0, "source": "", "label": part}
-    return {"part": part, "dotted": _dotted(error), **runner.describe(error, step)}
+    return {"part": part, "dotted": _dotted(error), **runner.describe(error)}
 
 
 def _dotted(error: BaseException) -> str:

@@ -65,7 +65,7 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
 
 
 def _agrees(sums: judge.Array, made: Made) -> Finding:
-    """The neuron fires where its weighted sum is above 0; float32 may disagree within 1e-5 of it."""
+    """The neuron fires where its weighted sum is above 0; within 1e-5 of it float32 may differ."""
     clear = np.abs(sums) > 1e-5 * max(1.0, float(np.abs(sums).max()))
     same = made.outputs.shape == sums.shape and bool(
         ((made.outputs == 1) == (sums > 0))[clear].all()

@@ -1,8 +1,8 @@
 """1958: one neuron learns, by Rosenblatt's rule, on your own framework.
 
-A neuron adds up its inputs, each times a weight, and fires if the sum is above 0. It learns from its
-mistakes alone: fired too little, add the point to the weights; fired too much, take it away. There is
-no gradient anywhere, so modules 01 to 04 are enough.
+A neuron adds up its inputs, each times a weight, and fires if the sum is above 0. It learns from
+its mistakes alone: fired too little, add the point to the weights; fired too much, take it away.
+There is no gradient anywhere, so modules 01 to 04 are enough.
 
     python milestones/1958_perceptron/run.py
 
@@ -18,7 +18,7 @@ import tinytorch
 from tinytorch import Linear, MSELoss, Sigmoid, Tensor
 from tito.data import load_tinydigits
 
-# Data: N points x (N, D), and y (N, 1) with 1 for the points that should make the neuron fire. -----
+# Data: points x (N, D), and y (N, 1), which is 1 where the neuron should fire ---------------------
 
 
 def line_points(n, seed):
@@ -119,9 +119,10 @@ def cross(x, y, **options):
 
 
 def report(epoch, epochs, history, rate, points):
+    mistakes, wrong = history["mistakes"][-1], history["loss"][-1]
     left = (epochs - epoch) * points / rate
-    print(f"  epoch {epoch:3}  {history['mistakes'][-1]:4} mistakes  {history['loss'][-1]:6.1%} left wrong"
-          f"  {rate:7,.0f} points/s  at most {left:.0f} s left")  # fmt: skip
+    print(f"  epoch {epoch:3}  {mistakes:4} mistakes  {wrong:6.1%} left wrong", end="")
+    print(f"  {rate:7,.0f} points/s  at most {left:.0f} s left")
 
 
 def sparkline(values, width=50):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,8 @@ def logits(points: Array, made: Made) -> Array:
     return judge.chain(points, made.after, *names, bend=np.tanh)
 
 
-def hidden_lines(axes: object, made: Made) -> None:
+def hidden_lines(axes: Any, made: Made) -> None:
     """Where each hidden neuron is 0: the lines that the boundary is bent from."""
     for (a, b), c in zip(made.after["0.weight"], made.after["0.bias"]):
         point = -c * np.array([a, b]) / (a * a + b * b)
-        axes.axline(point, point + [-b, a], color=pictures.INK, linewidth=0.6, alpha=0.6)  # type: ignore[attr-defined]
+        axes.axline(point, point + np.array([-b, a]), color=pictures.INK, linewidth=0.6, alpha=0.6)

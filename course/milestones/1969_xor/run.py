@@ -32,7 +32,7 @@ XOR = np.array([[0.0], [1.0], [1.0], [0.0]])  # the truth table, row by row
 
 
 def clouds(n, seed):
-    """n points scattered around the four corners, and the corner's answer for each: (n, 2), (n, 1)."""
+    """n points around the four corners (n, 2), and the answer of each one's corner (n, 1)."""
     rng = np.random.default_rng(seed)
     corner = np.arange(n) % 4
     return CORNERS[corner] + rng.uniform(-0.5, 0.5, (n, 2)), XOR[corner]
@@ -63,7 +63,7 @@ def right(logits, y):
 def train(net, x, y, seed, epochs):
     """Train on three quarters of the points and watch the rest.
 
-    Returns the network, its weights before, and the history: loss, val_loss and val_right per epoch.
+    Returns the network, its weights before, and per epoch the loss, val_loss and val_right.
     """
     before = net.state_dict()
     cut, started = len(x) * 3 // 4, time.perf_counter()
@@ -91,9 +91,10 @@ def predict(net, x):
 
 
 def progress(trainer, epochs, rate, points):
-    history, left = trainer.history, (epochs - trainer.epoch) * points / rate
-    print(f"  epoch {trainer.epoch:3}/{epochs}  loss {history['loss'][-1]:.3f}  "
-          f"right {history['val_right'][-1]:6.1%}  {rate:7,.0f} points/s  {left:.0f} s left")  # fmt: skip
+    loss, share = trainer.history["loss"][-1], trainer.history["val_right"][-1]
+    left = (epochs - trainer.epoch) * points / rate
+    print(f"  epoch {trainer.epoch:3}/{epochs}  loss {loss:.3f}  right {share:6.1%}", end="")
+    print(f"  {rate:7,.0f} points/s  {left:.0f} s left")
 
 
 def sparkline(values, width=50):
@@ -104,7 +105,7 @@ def sparkline(values, width=50):
 
 
 def draw(net, columns=45, rows=15):
-    """The square of all inputs: `#` where the network says 1; the corners carry their true answer."""
+    """The square of all inputs: `#` where the network says 1; corners carry the true answer."""
     down, across = np.mgrid[1.5 : -1.5 : rows * 1j, -1.5 : 1.5 : columns * 1j]
     plane = np.stack([across.ravel(), down.ravel()], axis=1)
     canvas = np.where(predict(net, plane).reshape(rows, columns) > 0, "#", " ")

@@ -1,4 +1,4 @@
-"""The judge of 1986: does it read digits that it has never seen, and better than a linear classifier?
+"""The judge of 1986: does it read digits it has never seen, and better than a linear classifier?
 
 Images are prepared again here, on purpose: this file shares nothing with run.py but its numbers.
 """
@@ -6,6 +6,7 @@ Images are prepared again here, on purpose: this file shares nothing with run.py
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
 def _shapes(part: Part) -> dict[str, tuple[int, ...]]:
     sizes = [part.x[0].size, *NETWORKS[part.function], 10]
     shapes: dict[str, tuple[int, ...]] = {}
-    for position, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+    for position, (inputs, outputs) in enumerate(pairwise(sizes)):
         shapes |= {f"{2 * position}.weight": (outputs, inputs), f"{2 * position}.bias": (outputs,)}
     return shapes
 
@@ -124,10 +125,17 @@ def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:
             judge.share(logits(part, part.held_out, made.after).argmax(axis=1) == part.answers)
             for part, made in filter(None, pair)
         )
-        yield Finding(f"{name} compared", two > one + AHEAD[name], f"{name}: the MLP reads more than a line",
-                      f"more than {one + AHEAD[name]:.2%}; the linear classifier has {one:.2%}",
-                      f"{two:.2%}", "03_layers", "hidden layers that add nothing are not being trained",
-                      two - one)  # fmt: skip
+        limit = one + AHEAD[name]
+        yield Finding(
+            f"{name} compared",
+            two > limit,
+            f"{name}: the MLP reads more than a line",
+            f"more than {limit:.2%}; the linear classifier has {one:.2%}",
+            f"{two:.2%}",
+            "03_layers",
+            "hidden layers that add nothing are not being trained",
+            two - one,
+        )
 
 
 def confusion(part: Part, made: Made) -> judge.Array:

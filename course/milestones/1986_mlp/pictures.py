@@ -1,4 +1,4 @@
-"""1986 as pictures: curves, what is confused with what, mistakes, and what the first layer looks for."""
+"""1986 as pictures: curves, confusions, mistakes, and what the first layer looks for."""
 
 from __future__ import annotations
 

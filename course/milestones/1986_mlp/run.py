@@ -1,8 +1,8 @@
 """1986: gradients through hidden layers learn to read, on your own framework.
 
-A linear classifier weighs every pixel by itself. A multilayer perceptron first asks its hidden neurons
-for strokes and loops, and backpropagation finds out by itself which ones to ask for. Both are trained
-here on the same digits with the same loop, so that the difference is the hidden layers.
+A linear classifier weighs every pixel by itself. A multilayer perceptron first asks its hidden
+neurons for strokes and loops, and backpropagation finds out by itself which ones to ask for. Both
+are trained here on the same digits with the same loop: the difference is the hidden layers.
 
     python milestones/1986_mlp/run.py             TinyDigits, 8x8
     python milestones/1986_mlp/run.py --mnist     MNIST, 28x28 (tito data fetch mnist)
@@ -65,7 +65,7 @@ def mlp(images, labels, seed=0, epochs=None):
 def train(net, images, labels, seed, epochs, batch_size=64):
     """Train on nine tenths of the images and watch the rest: Adam, warm-up, a cosine to zero.
 
-    Returns the network, its weights before, and the history: loss, val_loss, val_accuracy per epoch.
+    Returns the network, its weights before, and per epoch the loss, val_loss and val_accuracy.
     """
     usual, lr = RECIPE[images.shape[1]]
     epochs = epochs or usual
@@ -102,9 +102,10 @@ def read(net, images):
 
 
 def progress(trainer, epochs, rate, images):
-    history, left = trainer.history, (epochs - trainer.epoch) * images / rate
-    print(f"  epoch {trainer.epoch:3}/{epochs}  loss {history['loss'][-1]:.3f}  "
-          f"right {history['val_accuracy'][-1]:6.1%}  {rate:8,.0f} images/s  {left:.0f} s left")  # fmt: skip
+    loss, share = trainer.history["loss"][-1], trainer.history["val_accuracy"][-1]
+    left = (epochs - trainer.epoch) * images / rate
+    print(f"  epoch {trainer.epoch:3}/{epochs}  loss {loss:.3f}  right {share:6.1%}", end="")
+    print(f"  {rate:8,.0f} images/s  {left:.0f} s left")
 
 
 def sparkline(values, width=30):

@@ -37,8 +37,9 @@ milestone_argument = click.argument(
 def group() -> None:
     """Run what your framework can do by now.
 
-    Six systems from 1958 to 2024, each trained by your framework alone and then judged by NumPy from
-    the weights it learned. A milestone is named by its year (1958), its name (perceptron) or both.
+    Six systems from 1958 to 2024, each trained by your framework alone and then judged by NumPy
+    from the weights it learned. A milestone is named by its year (1958), its name (perceptron) or
+    both.
     """
 
 
@@ -78,7 +79,7 @@ def info(milestone: Milestone, as_json: bool) -> None:
 @group.command()
 @milestone_argument
 @click.option("--data", default="auto", metavar="NAME",
-              help="For 1986: tinydigits, mnist, or auto: TinyDigits, and MNIST if it is here.")  # fmt: skip
+              help="For 1986: tinydigits, mnist, or auto (both, where MNIST is here).")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; else the usual.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another start and other points.")
 @json_option
