@@ -126,6 +126,6 @@ def test_progress_lost_is_found_again_from_the_files(ws: Workspace) -> None:
 
 def test_progress_of_a_later_release_is_left_alone(ws: Workspace) -> None:
     ws.write(progress.file(ws), '{"schema": 2, "modules": 7}')
-    with pytest.raises(WorkspaceError, match="written by a later tito\nNext: pip install"):
+    with pytest.raises(WorkspaceError, match="written by a later tito\nNext: git pull"):
         Progress.load(ws)
     assert progress.file(ws).read_text() == '{"schema": 2, "modules": 7}'

@@ -353,10 +353,11 @@ def complete(ws: Workspace, module: Module, timeout: float = sandbox.TIMEOUT) ->
         record["passed"][name] = True
     if report.ok:
         checked = made.repaired or mine
-        text = export.export(checked)
+        where = path.relative_to(ws.root).as_posix()
+        text = f"# Exported from {where} by tito: change it there.\n{export.export(checked)}"
         report.failure = check_export(ws, module, checked, text, timeout)
         if report.ok:
-            _publish(ws, module, path, made, text)
+            report.notices += _publish(ws, module, path, made, text, record)
             record["started"] = record["started"] or now()
             record["completed"] = record["completed"] or now()
             record["points"] = report.points
@@ -388,11 +389,25 @@ def _with_cells(nb: Notebook) -> list[tuple[Step, Cell]]:
     return [(step, nb.cells[step.cell - 1]) for step in _steps(nb)]
 
 
-def _publish(ws: Workspace, module: Module, path: Path, made: Plan, text: str) -> None:
-    if made.repaired:
-        ws.replace(path, source.write(path, made.repaired), "repair")
-    ws.replace(ws.export_path(module.export), text, "complete")
+def _publish(
+    ws: Workspace, module: Module, path: Path, made: Plan, text: str, record: ModuleRecord
+) -> list[str]:
+    """Write the repaired notebook and the exported file; what the learner should know of it."""
+    notices, file = [], ws.export_path(module.export)
+    if made.repaired and ws.replace(path, source.write(path, made.repaired), "repair"):
+        notices.append(f"{path.name} was repaired on disk: reload it if it is open")
+    by_hand = file.is_file() and record["exported"] not in ("", _digest(file.read_bytes()))
+    if ws.replace(file, text, "complete") and by_hand:
+        notices.append(f"{file.name} had been changed by hand: that version is in the snapshots")
+    record["exported"] = _digest(text.encode())
     refresh(ws)
+    return notices
+
+
+def _digest(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
 
 
 # Help -------------------------------------------------------------------------------------------

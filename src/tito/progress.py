@@ -18,7 +18,8 @@ SCHEMA = 1
 
 
 class ModuleRecord(TypedDict):
-    """One module: times are ISO 8601 in UTC; `hints` maps an exercise to the last rung shown."""
+    """One module: times are ISO 8601 in UTC; `hints` maps an exercise to the last rung shown;
+    `exported` is the sha256 of the file that was last written to the learner's package."""
 
     started: str | None
     completed: str | None
@@ -27,6 +28,7 @@ class ModuleRecord(TypedDict):
     hints: dict[str, int]
     solutions_shown: list[str]
     passed: dict[str, bool]
+    exported: str
 
 
 _KINDS: dict[str, type | UnionType] = {
@@ -37,6 +39,7 @@ _KINDS: dict[str, type | UnionType] = {
     "hints": dict,
     "solutions_shown": list,
     "passed": dict,
+    "exported": str,
 }
 
 
@@ -125,6 +128,7 @@ def _record(data: dict[str, Any]) -> ModuleRecord:
         "hints": {},
         "solutions_shown": [],
         "passed": {},
+        "exported": "",
     }
     return {**empty, **data}  # type: ignore[typeddict-item]
 

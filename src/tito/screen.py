@@ -167,19 +167,24 @@ def bar(done: float, total: float, cells: int) -> str:
     return good("█" * full) + dim("░" * (cells - full))
 
 
-def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Columns padded to their widest entry; the last one is cut where the terminal ends."""
+def clip(text: str, room: int) -> str:
+    """The text in `room` characters, cut where they end."""
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
+
+
+def table(rows: Iterable[tuple[str, ...]], cut: Callable[[str, int], str] = clip) -> list[str]:
+    """Columns padded to their widest entry; the last one is `cut` where the terminal ends."""
     kept = [tuple(row) for row in rows]
     sizes = [max(len(click.unstyle(cell)) for cell in column) for column in zip(*kept, strict=True)]
-    return [_row(row, sizes) for row in kept]
+    return [_row(row, sizes, cut) for row in kept]
 
 
-def _row(row: tuple[str, ...], sizes: list[int]) -> str:
+def _row(row: tuple[str, ...], sizes: list[int], cut: Callable[[str, int], str]) -> str:
     text = "".join(c + " " * (n + 2 - len(click.unstyle(c))) for c, n in zip(row[:-1], sizes))
     room = width() - len(click.unstyle(text))
     last = row[-1]
     if len(click.unstyle(last)) > room:
-        last = click.unstyle(last)[: max(room - 1, 0)] + "…" if room > 8 else ""
+        last = cut(click.unstyle(last), room) if room > 8 else ""
     return (text + last).rstrip()
 
 
@@ -192,7 +197,7 @@ def shorten(text: str, room: int) -> str:
     if phrase >= room // 3:
         return text[:phrase]
     word = text[:room].rfind(" ")
-    return f"{text[: word if word > 0 else max(room - 1, 0)].rstrip(' ,:')}…"
+    return f"{text[:word].rstrip(' ,:')}…" if word > 0 else clip(text, room)
 
 
 def count(number: int, name: str) -> str:

@@ -32,21 +32,34 @@ def home(ws: Workspace, progress: Progress) -> list[str]:
     for tier, title in course.tiers().items():
         marks = "".join(_MARKS[row.state] for row in rows if row.module.tier == tier)
         lines.append(f"  {title:<14}{marks}")
-    done = sum(row.state == "completed" for row in rows)
-    earned, total = sum(row.earned for row in rows), sum(row.module.points for row in rows)
-    cells = max(10, min(40, screen.width() - 40))
-    lines.append(f"  {screen.bar(done, len(rows), cells)}  {done}/{len(rows)} modules, "
-                 f"{earned:,}/{total:,} points")
+    lines += _bar(rows)
     now = overview.current(progress)
     return lines + (screen.wrap(f"{now.id}: {now.summary}", "  ", "  ") if now else [])
 
 
+def _bar(rows: list[Standing]) -> list[str]:
+    """How far the learner is in what there is, and how much of the course that is."""
+    written = [row for row in rows if row.module.exists]
+    done = sum(row.state == "completed" for row in written)
+    earned = sum(row.earned for row in written)
+    total = sum(row.module.points for row in written)
+    text = f"{done}/{len(written)} modules, {earned:,}/{total:,} points"
+    cells = max(4, min(40, screen.width() - len(text) - 4))
+    lines = [f"  {screen.bar(done, len(written), cells)}  {text}"]
+    if len(written) < len(rows):
+        said = f"{len(written)} of the course's {len(rows)} modules are written so far"
+        lines += [screen.dim(line) for line in screen.wrap(said, "  ", "  ")]
+    return lines
+
+
 def modules(rows: list[Standing]) -> list[str]:
-    """The twenty modules, one line each."""
+    """The twenty modules, one line each: the summary as far as it makes sense."""
+    wide = screen.width() >= 60
     lines = screen.table(
-        (row.module.id, row.state, f"{row.earned}/{row.module.points}",
-         f"{row.module.minutes / 60:.1f} h", row.module.summary)
-        for row in rows
+        ((row.module.id, row.state, f"{row.earned}/{row.module.points}",
+          *([f"{row.module.minutes / 60:.1f} h"] if wide else []), row.module.summary)
+         for row in rows),
+        screen.shorten,
     )
     styles = {"completed": screen.good, "started": screen.bold, "planned": screen.dim}
     return [styles.get(row.state, str)(line) for row, line in zip(rows, lines)]
@@ -55,7 +68,7 @@ def modules(rows: list[Standing]) -> list[str]:
 def module(details: dict[str, Any]) -> list[str]:
     """One module (`overview.details`): its state, and its exercises."""
     attempts, number = details["attempts"], details["module"][:2]
-    tried = f", completion tried {attempts} time{'s' * (attempts != 1)}" if attempts else ""
+    tried = f"  (`complete` was run {screen.count(attempts, 'time')})" if attempts else ""
     lines = screen.table(
         (f"  {number}.{row['number']}", row["state"], f"{row['points']} pt", _with_help(row))
         for row in details["exercises"]
@@ -65,15 +78,43 @@ def module(details: dict[str, Any]) -> list[str]:
 
 def started(ws: Workspace, module: Module, new: bool, extra: list[Path]) -> list[str]:
     """A module that was started: its notebook, what is in it, how to open it."""
-    count = len(overview.names(module))
+    count = screen.count(len(overview.names(module)), "exercise")
     said = "is your notebook" if new else "is there already, untouched"
     return [
         f"{screen.bold(module.id)}  {module.summary}",
         f"  {ws.relative(ws.notebook_path(module))} {said}",
         *(f"  {ws.relative(file)} is optional, for the curious" for file in extra),
-        f"  {count} exercises, {module.points} points, about {module.minutes / 60:.1f} hours",
+        f"  {count}, {module.points} points, about {module.minutes / 60:.1f} hours",
         f"  open it in any editor, or with: tito notebook open {module.number:02d}",
     ]
+
+
+def finished(module: Module, progress: Progress) -> list[str]:
+    """That a module which was started is completed already, and what is current instead."""
+    when, now = progress.module(module.id)["completed"], overview.current(progress)
+    if when is None:
+        return []
+    instead = f"; now it is {now.id}'s turn" if now else ", as is all of this release"
+    return screen.wrap(f"{module.id} is completed since {when[:10]}{instead}", "  ", "  ")
+
+
+def repaired(ws: Workspace, module: Module, report: Report) -> list[str]:
+    """That completing mended the notebook: an editor that has it open shows the old one."""
+    if not (report.ok and report.notices):
+        return []
+    path = ws.relative(ws.notebook_path(module))
+    said = f"{path} was mended (the old one: tito module reset {module.number:02d} --undo). " \
+           "Reload it where it is open; in Jupyter: File, Reload Notebook from Disk."
+    return [screen.warm(line) for line in screen.wrap(said, " " * 12, "  mended    ")]
+
+
+def version(snapshot: Path, ws: Workspace) -> str:
+    """A kept copy as people speak of it: `the version of 2026-01-31 12:00:05, before a reset`."""
+    folder = snapshot.relative_to(ws.snapshots_dir).parts[0]
+    stamp, _, reason = folder.split("-", 2)
+    taken = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).astimezone()
+    why = {"restore": "an --undo", "repair": "a repair"}.get(reason, f"a {reason}")
+    return f"the version of {taken:%Y-%m-%d %H:%M:%S}, kept before {why}"
 
 
 def _with_help(row: dict[str, Any]) -> str:

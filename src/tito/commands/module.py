@@ -110,11 +110,13 @@ def complete(module: Module | None, as_json: bool) -> None:
     Only a module that passes is written. Doing it again brings your framework up to date with
     your notebook.
     """
-    from tito import explain, lesson, overview, views
+    from tito import explain, lesson, milestones, overview, views
 
     ws, progress = here()
     module = chosen(module, progress)
     report = lesson.complete(ws, module)
+    if report.ok:
+        milestones.unlock(ws)
     _, progress = here()
     following = overview.next_command(progress) if report.ok else explain.next_command(report)
     if as_json:
