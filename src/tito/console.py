@@ -127,6 +127,42 @@ def chosen(module: Module | None, progress: Progress) -> Module:
     return found
 
 
+def opened(module: Module | None, ws: Workspace, progress: Progress) -> Module:
+    """The module named, else the one the learner is in, which has a notebook by then.
+
+    Trouble that says what comes next, when it has none: the learner stands between two modules.
+    """
+    from tito import course, overview
+
+    found = chosen(module, progress)
+    if module is None and not progress.module(found.id)["started"]:
+        before = [m for m in course.modules() if progress.is_completed(m.id)]
+        done = f"{before[-1].id} is completed, and " if before else ""
+        raise Trouble(f"{done}{found.id}, which comes next, is not started yet",
+                      f"tito module start {found.number:02d}")
+    overview.require_notebook(ws, found)
+    return found
+
+
+def named_exercise(
+    ws: Workspace, progress: Progress, asked: str, within: Module | None = None
+) -> tuple[Module, str]:
+    """The exercise called `asked`, in the module `within` if one was named. Trouble if there is
+    none, or if it is another module's."""
+    from tito import lesson, overview
+
+    if within and (asked.isdigit() or not overview.is_module(asked.partition(".")[0])):
+        return within, lesson.exercise_name(within, asked)
+    module, name = overview.find_exercise(ws, progress, asked)
+    if name is None:
+        raise Trouble(f"{module.id} is a module: name one of its exercises",
+                      f"tito module status {module.number:02d}")
+    if within not in (None, module):
+        raise Trouble(f"{name} is an exercise of {module.id}",
+                      f"tito module test {module.number:02d} --exercise {asked}")
+    return module, name
+
+
 def consent(question: str, command: str, given: bool) -> None:
     """Ask, unless `given`. Trouble (4) for no, or when nobody can be asked; `command` says yes."""
     if given:

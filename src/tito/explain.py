@@ -169,7 +169,7 @@ def next_command(report: Report, only: str | None = None) -> str:
 # For programs ------------------------------------------------------------------------------------
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: Report, only: str | None = None) -> dict[str, Any]:
     """The report as plain values; `from_dict` gives it back."""
     found = report.failure
     data: dict[str, Any] = {
@@ -183,7 +183,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         explained = {"what": found.what, "rows": found.rows, "diagnosis": found.diagnosis}
         data["failure"] = {"kind": found.kind, "exercise": report.number, **step, **explained,
                            "sentence": what(report)}
-    return {**data, "next": next_command(report)}
+    return {**data, "only": only, "next": next_command(report, only)}
 
 
 def from_dict(data: dict[str, Any]) -> Report:

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tito import __version__, course, origin, probes, sandbox
-from tito.course import Milestone
+from tito.course import CourseError, Milestone
 from tito.probes import Blame
 from tito.progress import Progress, now
 from tito.workspace import Workspace, WorkspaceError
@@ -156,7 +156,8 @@ def run(
     """
     progress = Progress.load(ws)
     require(progress, milestone)
-    gate = _load(milestone.folder / "gate.py")
+    gate = load_gate(milestone)
+    _refuse_data(milestone, gate, options)
     parts = gate.parts(options)
     verdict = Verdict(milestone, options, notes=getattr(gate, "notes", lambda _: [])(options))
     unlock(ws)
@@ -181,11 +182,22 @@ def _train(
         _draw(ws, verdict, made)
 
 
-def _load(path: Path) -> ModuleType:
-    """A file of the course as a module."""
+def load_gate(milestone: Milestone) -> ModuleType:
+    """The milestone's judge."""
     from tito import stage
 
-    return stage.load(path)
+    return stage.load(milestone.folder / "gate.py")
+
+
+def _refuse_data(milestone: Milestone, gate: ModuleType, options: Options) -> None:
+    """Raises CourseError for a data set that the milestone does not know."""
+    known = getattr(gate, "DATA", ("auto",))
+    if options.data not in known:
+        what = f"takes {', '.join(known)}" if len(known) > 1 else "brings its own data"
+        raise CourseError(
+            f"{milestone.id} does not know --data {options.data}: it {what}\n"
+            f"Next: tito milestone run {milestone.year}"
+        )
 
 
 def _probe(ws: Workspace, verdict: Verdict) -> None:
@@ -222,6 +234,13 @@ def _stage(
         verdict.blame = Blame("training", late, [], "")
         return None
     return {part.name: (part, _fetch(place, part)) for part in parts}
+
+
+def _ended(ending: str) -> str:
+    if ending == "timeout":
+        return f"still running after {TIMEOUT:.0f} s: a loop that never ends, or far too much work"
+    hint = "; out of memory is the usual reason" if ending == "code -9" else ""
+    return f"Python stopped here ({ending}){hint}"
 
 
 def _threads(wanted: int | None) -> dict[str, str]:
@@ -331,7 +350,7 @@ def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
         return None
     from tito.judge import Options
 
-    gate, options = _load(milestone.folder / "gate.py"), Options(**record["options"])
+    gate, options = load_gate(milestone), Options(**record["options"])
     verdict = Verdict(milestone, options, files=[folder(ws, milestone) / "record.json"])
     parts = {part.name: part for part in gate.parts(options)}
     if not set(record["parts"]) <= set(parts):
@@ -411,14 +430,14 @@ def _read_weights(ws: Workspace, milestone: Milestone) -> dict[str, dict[str, An
 
 def _draw(ws: Workspace, verdict: Verdict, made: Any) -> None:
     """The milestone's pictures, where matplotlib is installed."""
-    from tito import pictures
+    from tito import pictures, stage
 
     if not pictures.available():
         verdict.notes.append(
             "for pictures beside the record: pip install 'tinytorch[plots]', and run again"
         )
         return
-    draw = _load(verdict.milestone.folder / "pictures.py").draw
+    draw = stage.load(verdict.milestone.folder / "pictures.py").draw
     verdict.files += draw(made, folder(ws, verdict.milestone))
 
 

@@ -161,7 +161,7 @@ def find_exercise(ws: Workspace, progress: Progress, asked: str) -> tuple[Module
         if asked.lower() in known:
             return module, known[asked.lower()]
     head, _, rest = asked.partition(".")
-    if now and now.exists and not _is_module(head):
+    if now and now.exists and not is_module(head):
         return now, _exercise(now, asked)
     module = course.find_module(head)
     if not module.exists:
@@ -178,7 +178,8 @@ def absent(module: Module) -> course.CourseError:
     )
 
 
-def _is_module(text: str) -> bool:
+def is_module(text: str) -> bool:
+    """Whether the text names a module."""
     try:
         course.find_module(text)
     except course.CourseError:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tito.course import Module
+    from tito.lesson import Report
     from tito.overview import Standing
     from tito.progress import Progress
     from tito.workspace import Workspace
@@ -110,6 +111,8 @@ def repaired(ws: Workspace, module: Module, report: Report) -> list[str]:
 
 def version(snapshot: Path, ws: Workspace) -> str:
     """A kept copy as people speak of it: `the version of 2026-01-31 12:00:05, before a reset`."""
+    from datetime import UTC, datetime
+
     folder = snapshot.relative_to(ws.snapshots_dir).parts[0]
     stamp, _, reason = folder.split("-", 2)
     taken = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).astimezone()

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 import tinytorch
-from tinytorch import Linear, MSELoss, Sigmoid, Tensor
+from tinytorch import Linear, MSELoss, Sigmoid, Tensor, manual_seed
 from tito.data import load_tinydigits
 
 # Data: points x (N, D), and y (N, 1), which is 1 where the neuron should fire ---------------------
@@ -49,7 +49,7 @@ def zeros_and_ones(images, labels):
 
 def fire(neuron, x):
     """1 where the neuron fires and 0 where it does not: a sigmoid so steep that it is a step."""
-    return Sigmoid()(neuron(x) * 1e6)
+    return Sigmoid()(neuron(x) * 1e9)
 
 
 def predict(neuron, x):
@@ -74,6 +74,7 @@ def train(x, y, seed=0, epochs=50):
 
     Returns the neuron, its weights before, and per epoch the mistakes and the share left wrong.
     """
+    manual_seed(seed)
     x, y = Tensor(x), Tensor(y)
     neuron, rng = Linear(x.shape[1], 1), np.random.default_rng(seed)
     before = neuron.state_dict()

@@ -102,7 +102,7 @@ With weights `[1, 2]`, gradient `[4, -4]` and rate 0.25 the weights become `[0, 
 """
 
 # %% exercise="descend"
-#| export
+#| exporti
 def descend(weights: np.ndarray, grad: np.ndarray, lr: float) -> None:
     """Move `weights` against `grad`, in place: weights - lr * grad.
 
@@ -126,10 +126,11 @@ check.close("weights [1, -2] after descend with gradient [0.5, -1], lr 0.1", _w,
             why="1 - 0.1*0.5 = 0.95: against the gradient, in the array that was passed in")
 check.close("the gradient afterwards", _g, [0.5, -1.0],
             why="others may still need it: a logger, or a second backward that adds")
-_w = np.ones((2, 3), dtype=np.float32)
-descend(_w[0], np.full(3, 2.0, dtype=np.float32), 0.25)
-check.close("a (2, 3) array after descend on its row 0", _w, [[0.5, 0.5, 0.5], [1, 1, 1]],
-            why="row 0 is a view of the same memory, so a step in place is seen through it")
+_w = np.ones((2, 3))
+descend(_w[0], np.full(3, 2.0), 0.25)
+check.close("a (2, 3) float64 array after descend on its row 0", _w, [[0.5, 0.5, 0.5], [1, 1, 1]],
+            why="row 0 is a view of the same memory, so a step in place is seen through it; "
+                "a Tensor made of the array would be a float32 copy")
 
 # %% [markdown]
 """
@@ -183,20 +184,22 @@ class Optimizer:
 
 # %% check="Optimizer" points=5
 _a, _b = Tensor([1.0, 2.0]), Tensor([[3.0], [4.0]])
-_o = Optimizer((p for p in [_a, _b]), lr=0.1)
-check.equal("parameters kept from a generator, counted twice",
-            [len(list(_o.params)), len(list(_o.params))], [2, 2],
+_eight = [_a, _b] + [Tensor([float(_i)]) for _i in range(6)]
+_o = Optimizer((p for p in _eight), lr=0.1)
+check.equal("parameters kept from a generator of 8, counted twice",
+            [len(list(_o.params)), len(list(_o.params))], [8, 8],
             why="a generator can be read once; step() reads the parameters every time")
-check.true("the parameters themselves are kept, not copies",
-           len(list(_o.params)) == 2 and all(p is q for p, q in zip(_o.params, [_a, _b])),
-           why="the optimizer must move the very tensors that the model computes with")
+check.true("the parameters themselves are kept, in their order",
+           all(p is q for p, q in zip(_o.params, _eight)),
+           why="the optimizer must move the very tensors that the model computes with, and a saved "
+               "state finds its parameter by position")
 check.equal("lr", _o.lr, 0.1)
 check.equal("Optimizer([w], lr=0).lr", Optimizer([_a], lr=0).lr, 0,
             why="a rate of 0 is where a warm-up starts")
 check.raises("Optimizer(one tensor)", TypeError, lambda: Optimizer(_b, lr=0.1).params,
              why="iterating over a tensor gives new tensors, one per row: they would never learn")
-check.raises("Optimizer([w, 3.0])", TypeError, lambda: Optimizer([_a, 3.0], lr=0.1).params,
-             why="name the type: the reader sees at once what got into the list", mention=["float"])
+check.raises("Optimizer([w, w.data])", TypeError, lambda: Optimizer([_a, _a.data], lr=0.1).params,
+             why="name the type: the reader sees at once what got into the list", mention=["ndarray"])
 check.raises("Optimizer([])", ValueError, lambda: Optimizer([], lr=0.1).params,
              why="an optimizer of nothing trains nothing, silently")
 check.raises("Optimizer([w], lr=-0.1)", ValueError, lambda: Optimizer([_a], lr=-0.1).lr,
@@ -232,8 +235,9 @@ def zero_grad(self) -> None:
 # %% check="Optimizer.zero_grad" points=3
 _a, _b = Tensor([1.0, 2.0]), Tensor([3.0])
 _a.grad, _b.grad = np.array([5.0, 6.0], dtype=np.float32), np.array([7.0], dtype=np.float32)
-_kept = _a.grad
-Optimizer([_a, _b], lr=0.1).zero_grad()
+_kept, _o = _a.grad, Optimizer([_a, _b], lr=0.1)
+_o.state = {0: {"steps": 7}}
+_o.zero_grad()
 check.true("the first gradient is None after zero_grad()", _a.grad is None, got=_a.grad,
            why="None, not zeros: it frees the memory, and step() skips the parameter")
 check.true("the second gradient is None after zero_grad()", _b.grad is None, got=_b.grad,
@@ -241,6 +245,8 @@ check.true("the second gradient is None after zero_grad()", _b.grad is None, got
 check.close("an array that was the gradient before", _kept, [5, 6],
             why="someone may have kept it to plot it; letting go is not the same as overwriting")
 check.tensor("the first parameter", _a, [1, 2], why="zero_grad clears gradients, never weights")
+check.equal("the state", repr(_o.state), "{0: {'steps': 7}}",
+            why="what update() remembers must last from step to step; only gradients are forgotten")
 
 # %% [markdown]
 """
@@ -289,9 +295,10 @@ class _Counting(Optimizer):
         weights -= self.lr * state["steps"] * grad
 
 
-_a, _b, _c = Tensor([1.0, 2.0]), Tensor([3.0]), Tensor([4.0])
+_a, _b, _c, _d = Tensor([1.0, 2.0]), Tensor([3.0]), Tensor([4.0]), Tensor([5.0])
 _a.grad, _c.grad = np.array([1.0, 2.0], dtype=np.float32), np.array([10.0], dtype=np.float32)
-_o = _Counting([_a, _b, _c], lr=0.1)
+_d.grad = np.zeros(1, dtype=np.float32)
+_o = _Counting([_a, _b, _c, _d], lr=0.1)
 _o.step()
 _o.step()
 check.tensor("w0 after two steps of lr * count * grad", _a, [0.7, 1.4],
@@ -299,11 +306,18 @@ check.tensor("w0 after two steps of lr * count * grad", _a, [0.7, 1.4],
 check.tensor("w1, which has no gradient", _b, [3.0], why="None means: not part of this loss")
 check.tensor("w2 after two steps", _c, [1.0],
              why="4 - 0.1*1*10 - 0.1*2*10 = 1: a count of its own, and the None before is skipped")
-check.equal("the positions that have a state", sorted(_o.state, key=str), [0, 2],
-            why="made in a parameter's first step: w1 costs no memory until it has a gradient")
+check.equal("the positions that have a state", sorted(_o.state, key=str), [0, 2, 3],
+            why="made in a parameter's first step: w1 has none yet, and costs no memory; w3 has one, "
+                "because a gradient of zeros is a gradient")
 check.true("the gradient is still there after step()",
            _a.grad is not None and _a.grad.tolist() == [1.0, 2.0],
            why="step() reads gradients; forgetting them is zero_grad()'s job", got=_a.grad)
+_a.grad = None
+_o.step()
+_a.grad = np.array([1.0, 2.0], dtype=np.float32)
+_o.step()
+check.tensor("w0 after a step without gradient and one with", _a, [0.4, 0.8],
+             why="0.7 - 0.1*3*1: it sat one step out, and its state was kept for it")
 
 # %% given="update"
 #| export
@@ -329,7 +343,7 @@ return `grad` itself: no work, no bytes.
 """
 
 # %% exercise="decayed"
-#| export
+#| exporti
 def decayed(weights: np.ndarray, grad: np.ndarray, weight_decay: float) -> np.ndarray:
     """Gradient of the loss plus the price `weight_decay / 2 * weights**2`; `grad` itself for 0.
 
@@ -347,10 +361,14 @@ def decayed(weights: np.ndarray, grad: np.ndarray, weight_decay: float) -> np.nd
 # %% check="decayed" points=3
 _w = np.array([10.0, -10.0, 0.5], dtype=np.float32)
 _g = np.array([1.0, 1.0, 0.0], dtype=np.float32)
-check.close("decayed([10, -10, 0.5], [1, 1, 0], 0.1)", decayed(_w, _g, 0.1), [2.0, 0.0, 0.05],
+_pulled = decayed(_w, _g, 0.1)
+check.close("decayed([10, -10, 0.5], [1, 1, 0], 0.1)", _pulled, [2.0, 0.0, 0.05],
             why="1 + 0.1*10, 1 - 0.1*10, 0 + 0.1*0.5: a weight below 0 is pulled up, towards 0")
+check.equal("the type of the result", type(_pulled).__name__, "ndarray",
+            why="plain arrays in, a plain array out: update() computes with NumPy")
 check.close("the gradient afterwards", _g, [1, 1, 0],
             why="grad is only read: changed here, the pull would be added again at the next call")
+check.close("the weights afterwards", _w, [10, -10, 0.5], why="weights move in descend, not here")
 check.same_storage("decayed(w, g, 0.0)", decayed(_w, _g, 0.0), _g,
                    why="without decay there is nothing to compute and nothing to allocate")
 
@@ -440,21 +458,30 @@ def velocity(self, grad: np.ndarray, state: dict) -> np.ndarray:
 # %% check="SGD.velocity" points=6
 _sgd, _state = SGD([Tensor([0.0, 0.0])], momentum=0.9), {}
 _g = np.array([1.0, 2.0], dtype=np.float32)
-check.close("first velocity for gradient [1, 2]", _sgd.velocity(_g, _state), [1, 2],
+_first = _sgd.velocity(_g, _state)
+check.close("first velocity for gradient [1, 2]", _first, [1, 2],
             why="nothing to keep yet: the first velocity is the gradient")
-_second = np.array(_sgd.velocity(np.array([1.0, -2.0], dtype=np.float32), _state))
-check.close("second velocity, gradient [1, -2], momentum 0.9", _second, [1.9, -0.2],
+check.equal("the type of the velocity", type(_first).__name__, "ndarray",
+            why="the state holds plain arrays, like the gradient")
+check.true("the stored velocity has memory of its own",
+           not np.shares_memory(_state.get("momentum", np.zeros(2)), _g),
+           why="whoever changes the gradient in place later (clipping, module 07) would change the "
+               "velocity, or the other way round")
+check.close("second velocity, gradient [1, -2], momentum 0.9",
+            _sgd.velocity(np.array([1.0, -2.0], dtype=np.float32), _state), [1.9, -0.2],
             why="0.9*1 + 1 = 1.9 adds up; 0.9*2 - 2 = -0.2 cancels out")
+_other = {}
+_sgd.velocity(np.array([8.0, 8.0], dtype=np.float32), _other)
 check.close("third velocity, gradient [1, 2]", _sgd.velocity(_g, _state), [2.71, 1.82],
-            why="0.9*1.9 + 1 = 2.71: the velocity of step 2 was kept, in state['momentum']")
+            why="0.9*1.9 + 1 = 2.71: the velocity of step 2 was kept, in this state['momentum'], and "
+                "the step of another parameter in between has nothing to do with it")
 check.close("state['momentum']", _state.get("momentum", "not in state"), [2.71, 1.82],
             why="the memory of this parameter; it is what a checkpoint saves")
-check.close("the first gradient afterwards", _g, [1, 2],
-            why="a velocity that is the gradient's own array overwrites it in the second step")
+check.close("the first gradient afterwards", _g, [1, 2], why="grad is only read")
 _sgd, _state = SGD([Tensor([0.0])], momentum=0.5, dampening=0.25), {}
 _g = np.array([2.0], dtype=np.float32)
-_seen = [float(_sgd.velocity(_g, _state)[0]) for _ in range(2)]
-check.close("two velocities, gradient 2, momentum 0.5, dampening 0.25", _seen, [2.0, 2.5],
+_seen = [np.array(_sgd.velocity(_g, _state)) for _ in range(2)]
+check.close("two velocities, gradient 2, momentum 0.5, dampening 0.25", _seen, [[2.0], [2.5]],
             why="the first is not dampened; the second is 0.5*2 + 0.75*2 = 2.5")
 
 # %% [markdown]
@@ -525,14 +552,23 @@ check.close("weight_decay 0.5, lr 0.1, gradients 0, 0", _walk([0, 0], lr=0.1, we
 check.close("weight_decay 0.5 and momentum 0.9, gradients 0, 0",
             _walk([0, 0], lr=0.1, weight_decay=0.5, momentum=0.9), [0.95, 0.8575],
             why="velocities 0.5 and 0.9*0.5 + 0.5*0.95 = 0.925: the pull pushes the ball as well")
+check.close("weight_decay 0.5, momentum 0.9 and nesterov, gradients 0, 0",
+            _walk([0, 0], lr=0.1, weight_decay=0.5, momentum=0.9, nesterov=True), [0.905, 0.778525],
+            why="0.5 + 0.9*0.5 = 0.95: the gradient that looks ahead is the one with the pull")
 _p = Tensor([1.0])
-_o = SGD([_p], lr=0.0, momentum=0.5, nesterov=True)
 _p.grad = np.array([4.0], dtype=np.float32)
+for _decay, _name, _end in [(0.0, "", 6.0), (1.0, " and weight_decay 1", 7.5)]:
+    _o = SGD([_p], lr=0.0, momentum=0.5, nesterov=True, weight_decay=_decay)
+    _o.step()
+    _o.step()
+    check.close(f"velocity and gradient after two nesterov steps, gradient 4, momentum 0.5{_name}",
+                [_o.state[0].get("momentum", np.zeros(1))[0], _p.grad[0]], [_end, 4.0],
+                why="0.5*4 + 4 = 6, with the pull 0.5*5 + 5 = 7.5: the step must change neither the "
+                    "velocity nor the gradient")
+_o = SGD([_p], lr=0.0)
 _o.step()
-_o.step()
-check.close("velocity and gradient after two nesterov steps, gradient 4, momentum 0.5",
-            [_o.state[0]["momentum"][0], _p.grad[0]], [6.0, 4.0],
-            why="0.5*4 + 4 = 6: looking ahead must change neither the velocity nor the gradient")
+check.equal("what plain SGD remembers", sorted(_o.state[0]), [],
+            why="momentum 0: a velocity that nobody keeps would cost 4 bytes per weight")
 
 # %% [markdown]
 """
@@ -622,19 +658,28 @@ def _memory(name):
     return np.array(_state[name]) if name in _state else "not in state"
 
 
-_g = np.array([2.0, -2.0], dtype=np.float32)
+_g, _other = np.array([2.0, -2.0], dtype=np.float32), {}
 _adam.moments(_g, _state)
 check.close("m after gradient [2, -2]", _memory("m"), [0.2, -0.2],
             why="0.9*0 + 0.1*2: the average starts at 0 and moves a tenth of the way")
 check.close("v after gradient [2, -2]", _memory("v"), [0.004, 0.004], atol=1e-9,
             why="0.999*0 + 0.001*2²: squares have no sign")
+check.equal("the type of m", str(getattr(_state.get("m"), "dtype", "not an array")), "float32",
+            why="zeros_like(grad) has grad's type; np.zeros is float64, twice the bytes")
+_adam.moments(np.array([8.0, 8.0], dtype=np.float32), _other)
 _adam.moments(np.array([1.0, 2.0], dtype=np.float32), _state)
 check.close("m after [2, -2] and [1, 2]", _memory("m"), [0.28, 0.02],
             why="0.9*0.2 + 0.1*1 = 0.28; opposite gradients cancel: -0.18 + 0.2 = 0.02")
 check.close("v after [2, -2] and [1, 2]", _memory("v"), [0.004996, 0.007996],
             atol=1e-9, why="0.999*0.004 + 0.001*1 = 0.004996, and opposite gradients do not cancel")
-check.equal("step", _state.get("step"), 2, why="two gradients seen; the correction needs it")
+check.equal("step", _state.get("step", "not in state"), 2,
+            why="two gradients seen by this parameter; the step of another one in between, with a "
+                "state of its own, does not count")
 check.close("the first gradient afterwards", _g, [2, -2], why="grad is only read")
+_adam, _state = Adam([Tensor([0.0])], betas=(0.5, 0.75)), {}
+_adam.moments(np.array([4.0], dtype=np.float32), _state)
+check.close("m and v with betas (0.5, 0.75), gradient 4", [_memory("m"), _memory("v")], [[2], [4]],
+            why="0.5*4 and 0.25*16: the shares are self.betas")
 
 # %% [markdown]
 """
@@ -704,6 +749,8 @@ check.close("gradient 0", _walk([[0, 1]], [1, 1], lr=0.1), [[1, 0.9]],
             why="0 / (√0 + eps) is 0; without eps it is nan, and nan spreads")
 check.close("eps 1, gradient 3, lr 0.1", _walk([[3]], [1], lr=0.1, eps=1.0), [[0.925]],
             why="0.1 * 3 / (√9 + 1) = 0.075: eps is added after the root of the corrected v")
+check.close("weight_decay 9, gradient -1, lr 0.1", _walk([[-1]], [1], lr=0.1, weight_decay=9),
+            [[1.1]], why="no decay in here: update() does it, and AdamW does it otherwise")
 
 # %% [markdown]
 """
@@ -787,6 +834,9 @@ check.close("the same with Adam's weight decay",
 check.close("two steps, gradients 2 then 1, lr 0.1, weight_decay 0.5",
             _walk(AdamW, [[2], [1]], [1], lr=0.1, weight_decay=0.5), [[0.85], [0.714282]],
             why="0.95*1 - 0.1 = 0.85, then 0.95*0.85 - 0.1*0.932179: averages of the bare gradient")
+check.close("eps 1, gradient 3, lr 0.1, weight_decay 0.5",
+            _walk(AdamW, [[3]], [1], lr=0.1, eps=1.0, weight_decay=0.5), [[0.875]],
+            why="0.95 - 0.1 * 3 / (3 + 1): the gradient enters as it came, neither grown nor shrunk")
 
 # %% [markdown]
 """
@@ -874,6 +924,7 @@ _o.step()
 _saved = _o.state_dict()
 _b.grad = np.array([1.0], dtype=np.float32)
 _o.step()
+check.equal("the type of state_dict()", type(_saved).__name__, "dict")
 check.equal("keys of state_dict()", sorted(_saved), ["lr", "state"])
 check.equal("lr in the snapshot", _saved.get("lr"), 0.5,
             why="a schedule changes the rate while training runs, so it is part of where you stood")
@@ -881,6 +932,12 @@ check.equal("positions in the snapshot, after the second parameter's first step"
             sorted(_saved["state"]), [0], why="what happens later must not get into the snapshot")
 check.close("velocity in the snapshot, after another step", _saved["state"][0]["momentum"], [4, 8],
             why="the optimizer's own is [6, 12] by now: the snapshot must have an array to itself")
+check.equal("its type", type(_saved["state"][0]["momentum"]).__name__, "ndarray",
+            why="load_state_dict puts it back, and update() computes with it")
+_o = Adam([_a])
+_o.step()
+check.equal("names in Adam's snapshot", sorted(_o.state_dict()["state"][0]), ["m", "step", "v"],
+            why="the whole memory, whatever the optimizer calls it")
 
 # %% [markdown]
 """
@@ -941,6 +998,13 @@ check.tensor("the first parameter after one more step", _a, [-2.2, -2.0],
              why="0 - 0.1*2 before; then velocity 0.5*[4, 8] + [2, 0] = [4, 4], times rate 0.5")
 check.close("the snapshot afterwards", _saved["state"][0]["momentum"], [4, 8],
             why="loading copies: a second run can start from the same snapshot")
+_o, _two = Adam([Tensor(np.zeros((2, 3)))]), {"step": 2, "m": np.ones((2, 3)), "v": np.ones((2, 3))}
+check.raises("a snapshot of Adam with a transposed v", ValueError,
+             lambda: _o.load_state_dict({"lr": 1.0, "state": {0: {**_two, "v": np.ones((3, 2))}}}),
+             why="6 numbers, but not in the shape of the parameter", mention=["(3, 2)", "(2, 3)"])
+_o.load_state_dict({"lr": 0.5, "state": {0: _two}})
+check.equal("names in Adam's state after loading", sorted(_o.state.get(0, {})), ["m", "step", "v"],
+            why="step is a number and has no shape: it comes back like the arrays")
 
 # %% [markdown]
 """
@@ -1176,8 +1240,8 @@ check.choice("the layer that decay holds back less", held_back_less, "YQ==", ["a
 
 # %% [markdown] question="why_not_adam" points=2
 """
-**Open question.** Adam takes four times the memory of the weights, needs less tuning, and is what
-language models are trained with. Convolutional networks are still often trained with SGD and
+**Open question, graded by a person.** Training with Adam keeps four times the memory of the
+weights; Adam needs less tuning, and is what language models are trained with. Convolutional networks are still often trained with SGD and
 momentum. Name a reason for each choice, and describe an experiment with your own optimizers, what
 you would hold fixed and what you would measure, that could change your mind about one of them.
 
@@ -1205,11 +1269,14 @@ not build groups or sharding; the arithmetic would not change.
 
 | symptom | cause | where to look |
 |---|---|---|
-| `NoneType` | a parameter without a gradient reached the rule | `step()` skips `param.grad is None`; or `backward()` was not called |
+| `NoneType` | a method gives None, or a parameter without a gradient reached the rule | is a `return` missing? Does `step()` skip `param.grad is None`? `update` changes in place and returns nothing |
+| `does not support ufuncs` | NumPy met a Tensor | the rules compute with arrays: pass `param.data` and `param.grad` |
 | `nan` | the rate is above 2 / steepness, or 0 / 0 in Adam | lower `lr` tenfold; `eps` in the divisor |
 | `no parameters` | the model found none, or a generator was read before | `list(model.parameters())` before you pass it |
 | `is not a Tensor` | a model or an array was passed | pass `model.parameters()` |
 | `KeyError` | an entry that is not there, or not yet | the first step of a parameter starts with an empty dict |
-| `read-only` | the gradient was changed in place | `grad` is only read: build a new array |
+| `has no attribute 'nbytes'` | the step count is a number, not an array | ask `isinstance(value, np.ndarray)` first |
+| `truth value of an array` | `if grad` asks an array for yes or no | `if param.grad is not None` |
+| `IndexError` | a position in the snapshot that no parameter has | positions go from 0 to `len(self.params) - 1` |
 | `another model` | a snapshot whose shapes differ | the same layers in the same order as when it was saved |
 """

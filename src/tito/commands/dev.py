@@ -46,7 +46,7 @@ def check(modules: tuple[Module, ...]) -> None:
             caught, total = caught + verdict.caught, total + verdict.knockouts
             problems += len(verdict.problems)
     share = caught / total if total else 0.0
-    screen.say(f"knockouts caught {caught}/{total} ({share:.1%}), {problems} problems, "
+    screen.say(f"knockouts caught {caught}/{total} ({share:.1%}), {screen.count(problems, 'problem')}, "
                f"{time.perf_counter() - began:.1f} s")
     if problems or share < 0.95:
         names = " ".join(f"{module.number:02d}" for module in modules)
@@ -90,7 +90,7 @@ def build(folder: Path, notebooks: bool, package: bool, docs: bool) -> None:
     everything = not (notebooks or package or docs)
     for name, (wanted, write) in parts.items():
         if wanted or everything:
-            screen.say(f"{folder / name}: {len(write(folder / name))} files")
+            screen.say(f"{folder / name}: {screen.count(len(write(folder / name)), 'file')}")
     screen.next_step("tito dev check")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tito import screen
-from tito.console import Trouble, chosen, here, json_option
+from tito.console import Trouble, here, json_option, opened
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -43,14 +43,29 @@ def group(exercise: str | None, seen: bool, as_json: bool) -> None:
         rung, text = lesson.hint(ws, module, name)
         texts = [text]
     reference = f"{module.number:02d}.{overview.names(module).index(name) + 1}"
-    command = f"tito {'hint' if rung < len(ladder) else 'module solution'} {reference}"
+    command, advice = _next(progress, module, name, reference, len(ladder) - rung)
     if as_json:
         return screen.say_json({"module": module.id, "exercise": name, "rung": rung,
                                 "rungs": len(ladder), "hints": texts, "next": command})
     screen.say(screen.bold(f"{reference}  {name}") + f"  hint {rung} of {len(ladder)}")
     for text in texts:
         screen.say_lines(screen.wrap(text, "  ", "  "))
-    screen.next_step(command)
+    screen.next_step(advice)
+
+
+def _next(
+    progress: Progress, module: Module, name: str, reference: str, left: int
+) -> tuple[str, str]:
+    """The command that gives more help, and what to do: try first."""
+    again = f"try again, then tito module test -x {reference}"
+    if left:
+        command = f"tito hint {reference}"
+        return command, f"{again}   (still stuck: {command})"
+    command = f"tito module solution {reference}"
+    if progress.module(module.id)["passed"].get(name):
+        return command, f"{command}   (open: yours has passed)"
+    command += " --insist"
+    return command, f"{again}   (or {command}, which is recorded)"
 
 
 def _wanted(ws: Workspace, progress: Progress, asked: str | None) -> tuple[Module, str]:
@@ -60,7 +75,7 @@ def _wanted(ws: Workspace, progress: Progress, asked: str | None) -> tuple[Modul
     if asked:
         module, name = overview.find_exercise(ws, progress, asked)
     else:
-        module, name = chosen(None, progress), None
+        module, name = opened(None, ws, progress), None
     if name is not None:
         overview.require_notebook(ws, module)
         return module, name

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from tito import screen
-from tito.console import FAILED, Group, Trouble, chosen, consent, here, json_option, module_argument
+from tito.commands.module_files import path, reset, solution
+from tito.console import (
+    FAILED,
+    Group,
+    chosen,
+    here,
+    json_option,
+    module_argument,
+    named_exercise,
+    opened,
+)
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -68,7 +78,7 @@ def start(module: Module | None, extra: bool) -> None:
     Example:
       tito module start 01
     """
-    from tito import lesson, views
+    from tito import lesson, overview, views
 
     ws, progress = here()
     module = chosen(module, progress)
@@ -76,28 +86,42 @@ def start(module: Module | None, extra: bool) -> None:
     lesson.start(ws, module)
     optional = lesson.start_extra(ws, module) if extra else []
     screen.say_lines(views.started(ws, module, new, optional))
+    if progress.is_completed(module.id):
+        screen.say_lines(views.finished(module, progress))
+        return screen.next_step(overview.next_command(progress))
     number = f"{module.number:02d}"
     screen.next_step(f"tito watch {number}   (in a second terminal: it checks whenever you save)")
 
 
 @group.command()
 @module_argument
+@click.option("--exercise", "-x", metavar="NN.K", help="Only this exercise, by number or name.")
 @json_option
-def test(module: Module | None, as_json: bool) -> None:
+def test(module: Module | None, exercise: str | None, as_json: bool) -> None:
     """Check a module. Nothing is changed.
 
     Shows the first exercise that does not pass: what was checked, expected, got, why it matters.
+    With --exercise the checks of all others are left out: for when you are stuck and go on.
+
+    \b
+    Examples:
+      tito module test 01
+      tito module test -x 01.3
     """
     from tito import explain, lesson
 
     ws, progress = here()
-    report = lesson.test(ws, chosen(module, progress))
+    only = None
+    if exercise:
+        within = module or (chosen(None, progress) if exercise.isdigit() else None)
+        module, only = named_exercise(ws, progress, exercise, within)
+    report = lesson.test(ws, opened(module, ws, progress), only=only)
     if as_json:
-        screen.say_json(explain.as_dict(report))
+        screen.say_json(explain.as_dict(report, only))
     else:
-        screen.say_lines(explain.page(ws, report))
-        done = report.ok and progress.is_completed(report.module.id)
-        screen.next_step(explain.next_command(report) + ("   (done before)" if done else ""))
+        screen.say_lines(explain.page(ws, report, only))
+        done = not only and report.ok and progress.is_completed(report.module.id)
+        screen.next_step(explain.next_command(report, only) + ("   (done before)" if done else ""))
     sys.exit(0 if report.ok else FAILED)
 
 
@@ -113,7 +137,7 @@ def complete(module: Module | None, as_json: bool) -> None:
     from tito import explain, lesson, milestones, overview, views
 
     ws, progress = here()
-    module = chosen(module, progress)
+    module = opened(module, ws, progress)
     report = lesson.complete(ws, module)
     if report.ok:
         milestones.unlock(ws)
@@ -124,79 +148,11 @@ def complete(module: Module | None, as_json: bool) -> None:
         screen.say_json({**explain.as_dict(report), "file": file, "next": following})
     else:
         screen.say_lines(explain.page(ws, report))
+        screen.say_lines(views.repaired(ws, module, report))
         screen.say_lines(views.completed(ws, module, progress) if report.ok else [])
         screen.next_step(following)
     sys.exit(0 if report.ok else FAILED)
 
 
-@group.command()
-@module_argument
-@click.option("--exercise", metavar="NAME", help="Only this exercise (its number or its name).")
-@click.option("--undo", is_flag=True, help="Bring back what the last reset or repair replaced.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def reset(module: Module | None, exercise: str | None, undo: bool, yes: bool) -> None:
-    """Bring a notebook, or one exercise, back to how it was given.
-
-    What was there is kept in .tinytorch/snapshots, and --undo brings it back.
-    """
-    from tito import lesson, overview
-
-    ws, progress = here()
-    module = chosen(module, progress)
-    path, number = ws.relative(overview.require_notebook(ws, module)), f"{module.number:02d}"
-    if undo and exercise:
-        raise Trouble("--undo brings back the whole notebook", f"tito module reset {number} --undo")
-    if undo:
-        copy = lesson.undo(ws, module)
-        screen.say(f"{path} is again as in {ws.relative(copy)}")
-        return screen.next_step(f"tito module test {number}")
-    name = lesson.exercise_name(module, exercise) if exercise else None
-    which = f"{number} --exercise {exercise}" if exercise else number
-    consent(f"Reset {name or path} to how it was given?", f"tito module reset {which} --yes", yes)
-    lesson.reset(ws, module, name)
-    screen.say(f"{name or path} is as it was given.")
-    screen.next_step(f"tito module test {number}   (or tito module reset {number} --undo)")
-
-
-@group.command()
-@click.argument("name", metavar="NAME")
-@click.option("--insist", is_flag=True, help="Show it although yours does not pass; recorded.")
-@json_option
-def solution(name: str, insist: bool, as_json: bool) -> None:
-    """The course's solution of an exercise that passes.
-
-    \b
-    Example:
-      tito module solution 05.8 --insist
-    """
-    from tito import lesson, overview
-
-    ws, progress = here()
-    module, exercise = overview.find_exercise(ws, progress, name)
-    if exercise is None:
-        raise Trouble(f"{module.id} is a module: name one of its exercises",
-                      f"tito module status {module.number:02d}")
-    text, passes = lesson.solution(ws, module, exercise, insist)
-    if as_json:
-        return screen.say_json({"module": module.id, "exercise": exercise, "passes": passes,
-                                "solution": text})
-    if not passes:
-        screen.say(screen.warm("Yours does not pass yet; that you looked is recorded."), err=True)
-    screen.say(screen.dim(f"# {exercise}: one way to write it"))
-    screen.say(text)
-    screen.next_step(f"tito module test {module.number:02d}", err=True)
-
-
-@group.command()
-@module_argument
-@click.option("--exported", is_flag=True, help="The file in your framework instead.")
-@json_option
-def path(module: Module | None, exported: bool, as_json: bool) -> None:
-    """Where your notebook of a module is."""
-    ws, progress = here()
-    module = chosen(module, progress)
-    notebook, file = ws.notebook_path(module), ws.export_path(module.export)
-    if as_json:
-        found = {"module": module.id, "notebook": str(notebook), "exported": str(file)}
-        return screen.say_json(found)
-    screen.say(str(file if exported else notebook))
+for command in (reset, solution, path):
+    group.add_command(command)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tito import screen
-from tito.console import ENVIRONMENT, Group, Trouble, chosen, here, json_option, module_argument
+from tito.console import ENVIRONMENT, Group, Trouble, here, json_option, module_argument, opened
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -53,11 +53,9 @@ def open_(module: Module | None, tool: str | None, only_print: bool) -> None:
       tito notebook open 01
       tito notebook open 01 --with editor
     """
-    from tito import overview
-
     ws, progress = here()
-    module = chosen(module, progress)
-    path = overview.require_notebook(ws, module)
+    module = opened(module, ws, progress)
+    path = ws.notebook_path(module)
     tool = tool or ("editor" if path.suffix == ".py" else "jupyter")
     following = f"tito watch {module.number:02d}"
     if tool == "colab":
@@ -139,8 +137,7 @@ def convert(module: Module | None, every: bool, form: str, as_json: bool) -> Non
     if every:
         found = [path for m in course.modules() for path in conversion.notebooks(ws, m)]
     else:
-        overview.require_notebook(ws, chosen(module, progress))
-        found = conversion.notebooks(ws, chosen(module, progress))
+        found = conversion.notebooks(ws, opened(module, ws, progress))
     changed = conversion.convert(ws, found, form)
     if every:
         ws = conversion.set_format(ws, form)

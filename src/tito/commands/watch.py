@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tito import screen
-from tito.console import Trouble, chosen, here, module_argument
+from tito.console import Trouble, here, module_argument, opened
 
 if TYPE_CHECKING:
     from tito.course import Module
@@ -31,8 +31,7 @@ def group(module: Module | None) -> None:
     from tito.watch import Watch
 
     ws, progress = here()
-    module = chosen(module, progress)
-    overview.require_notebook(ws, module)
+    module = opened(module, ws, progress)
     if not (screen.is_terminal(sys.stdin) and screen.is_terminal(sys.stdout)):
         raise Trouble("tito watch draws on a terminal, and this is none",
                       f"tito module test {module.number:02d}")
