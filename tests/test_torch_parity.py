@@ -57,6 +57,8 @@ NUMBERS = [
         "x ** 1": lambda lib, x: x**1,
         "x ** 0": lambda lib, x: x**0,
         "x ** -1": lambda lib, x: x**-1,
+        "2 ** x": lambda lib, x: 2**x,
+        "array @ x": lambda lib, x: lib.array([[1.0, 2.0]]) @ x,
         "x ** -2": lambda lib, x: x**-2.0,
         "x * True": lambda lib, x: x * True,
         "x + array": lambda lib, x: x + lib.array([1.0, 2.0, 3.0]),
@@ -70,6 +72,7 @@ NUMBERS = [
 ] + [
     Case("number x ** 0.5", lambda lib, x: x**0.5, ((2, 3),), "positive"),
     Case("number x ** 2 at 0", lambda lib, x: x**2, (array([0.0, -1.0, 2.0]),)),
+    Case("number x ** 0 at 0", lambda lib, x: x**0, (array([0.0, -1.0, 2.0]),)),
     Case("number x ** 1 at 0", lambda lib, x: x**1, (array([0.0, -1.0, 2.0]),)),
 ]
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tito import __version__, course, data, origin, workspace
+from tito import __version__, course, data, origin, screen, workspace
 from tito.workspace import Workspace, WorkspaceError
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
@@ -162,12 +162,34 @@ def examine_workspace(ws: Workspace) -> Iterator[Finding]:
     for problem in problems:
         yield Finding("workspace", problem.text, BROKEN, problem.next)
     if swept:
-        yield Finding("leftovers", f"{len(swept)} temporary files of an interrupted tito removed")
+        files = screen.count(len(swept), "temporary file")
+        yield Finding("leftovers", f"{files} of an interrupted tito removed")
+    yield from _exported(ws)
     progress = Progress.load(ws)
     done = sum(record["completed"] is not None for record in progress.modules.values())
-    yield Finding("progress", f"{done} modules completed")
+    yield Finding("progress", f"{screen.count(done, 'module')} completed")
     for note in progress.notes:
         yield Finding("progress", note, NOTE, "tito")
+
+
+def _exported(ws: Workspace) -> Iterator[Finding]:
+    """Files of the learner's framework that Python cannot read."""
+    for module in course.modules():
+        path = ws.export_path(module.export)
+        if path.is_file() and (why := unreadable(path)):
+            yield Finding("export", f"{ws.relative(path)}{why}", BROKEN,
+                          f"tito module complete {module.number:02d}")
+
+
+def unreadable(path: Path) -> str:
+    """`, line 3: Python cannot read it (invalid syntax)`; "" for a file that compiles."""
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return f", line {error.lineno or 1}: Python cannot read it ({error.msg})"
+    except ValueError as error:  # null bytes, before Python 3.12
+        return f": Python cannot read it ({error})"
+    return ""
 
 
 def _datasets() -> Iterator[Finding]:

@@ -218,20 +218,17 @@ def _stage(
     if verdict.options.epochs is not None:
         options["epochs"] = verdict.options.epochs
     _hand_over(milestone, parts, options, place)
-    surroundings = probes.environment(ws.root, milestone.needs[1]) | _threads(
-        getattr(gate, "THREADS", None)
-    )
+    threads = _threads(getattr(gate, "THREADS", None))
+    surroundings = probes.environment(ws.root, milestone.needs[1]) | threads
     ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, TIMEOUT, show)
     if (place / "failed.json").is_file():
         verdict.blame = _raised(milestone, json.loads((place / "failed.json").read_text("utf-8")))
         return None
     if ending != "ended":
-        late = (
-            f"still running after {TIMEOUT:.0f} s"
-            if ending == "timeout"
-            else f"Python stopped: {ending}"
-        )
-        verdict.blame = Blame("training", late, [], "")
+        verdict.blame = Blame("training", _ended(ending), [], "")
+        return None
+    if not all((place / f"{part.name}.made.json").is_file() for part in parts):
+        verdict.blame = Blame("training", "Python ended without a word (os._exit?)", [], "")
         return None
     return {part.name: (part, _fetch(place, part)) for part in parts}
 

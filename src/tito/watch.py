@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from tito import explain, hints, lesson, overview, screen, views
+from tito import explain, hints, layout, lesson, overview, screen, views
 from tito.course import Module
+from tito.layout import Block
 from tito.lesson import Report
 from tito.progress import Progress
 from tito.source import SourceError
 from tito.workspace import Workspace, WorkspaceError
 
 TICK = 0.1
-KEYS = (("n", "next"), ("h", "hint"), ("l", "list"), ("r", "run"), ("q", "quit"))
-FOOT = 3
+KEYS = {"n": "next", "h": "hint", "l": "list", "r": "run", "q": "quit"}
+FOOT = 4  # lines below the page: an empty one, what goes on, what to do, the keys
+STILL = "Still checking: press again when the result is there."
 
 
 # The terminal ------------------------------------------------------------------------------------
@@ -104,10 +105,9 @@ class Canvas:
     def draw(self, body: list[str], foot: list[str]) -> None:
         if screen.dumb():
             return screen.say_lines([*body, *foot, ""])
-        room = shutil.get_terminal_size().lines - len(foot) - 1
-        if len(body) > room:
-            body = [*body[: max(room - 1, 1)], screen.dim("…")]
-        page = "".join(f"{line}\x1b[K\n" for line in (*body, "", *foot[:-1])) + foot[-1] + "\x1b[K"
+        body = body[: max(screen.terminal()[1] - len(foot) - 1, 1)]
+        # Each line is erased before it is written: after its last column that would erase a letter.
+        page = "\n".join(f"\x1b[K{line}" for line in (*body, "", *foot))
         lead = "\x1b[H" if self.blank else "\x1b[2J\x1b[H"
         self.blank = True
         _write(f"\x1b[?7l{lead}{page}\x1b[J\x1b[?7h")  # a line too long is cut, not wrapped
@@ -200,7 +200,10 @@ def stamp(path: Path) -> Stamp:
 
 @dataclass
 class Watch:
-    """One sitting at a module's notebook: what is shown and what runs."""
+    """One sitting at a module's notebook: what is shown and what runs.
+
+    `seen` is how the file was at the last look, `wanted` how it was when the last check began.
+    """
 
     ws: Workspace
     module: Module
@@ -211,7 +214,9 @@ class Watch:
     checked: str = ""
     message: list[str] = field(default_factory=list)
     hint: tuple[str, list[str]] = ("", [])
+    left: int = 0  # hints not taken yet, of the exercise that `hint` is for
     listing: bool = False
+    completing: bool = False
     drawn: object = None
 
     def run(self) -> None:
@@ -231,13 +236,16 @@ class Watch:
     def step(self, keyboard: Keyboard, canvas: Canvas) -> bool:
         """Look at the file, the check and the keyboard once; False at the end."""
         self.look()
+        if self.completing:
+            self.complete()
         key = keyboard.key(TICK)
         if key == "q":
             return False
         actions = {"n": self.next, "h": self.take_hint, "l": self.toggle, "r": self.start}
         if key in actions:
+            self.message = []
             actions[key]()
-        page = (self.body(), self.foot(), shutil.get_terminal_size(), keyboard.woken)
+        page = (self.body(), self.foot(), screen.terminal(), keyboard.woken)
         if page != self.drawn:
             canvas.blank = canvas.blank and not keyboard.woken
             canvas.draw(page[0], page[1])
@@ -247,13 +255,22 @@ class Watch:
     def look(self) -> None:
         """Begin a check once a save has settled; take in the result of one that ended."""
         before, self.seen = self.seen, stamp(self.path)
-        if self.seen != self.wanted and self.seen == before and self.seen is not None:
-            self.message = []
+        if self.seen != self.wanted and self.seen == before:
+            self.message, self.listing = [], False
             self.start()
         if self.check and self.check.done:
             self.result = self.check.result()
             self.checked = f"{time.strftime('%H:%M:%S')} in {self.check.seconds:.1f} s"
+            self.message = [] if self.message == [STILL] else self.message
             self.stop()
+
+    def gone(self) -> str:
+        """What to say when there is no notebook any more."""
+        back = f"tito module start {self.module.number:02d}"
+        if self.ws.snapshots(self.path):
+            back = f"tito module reset {self.module.number:02d} --undo"
+        path = self.ws.relative(self.path)
+        return f"{path} is gone\nNext: save it again from your editor, or {back}"
 
     @property
     def path(self) -> Path:
@@ -263,7 +280,10 @@ class Watch:
         """Check now, instead of what is being checked."""
         self.stop()
         self.seen = self.wanted = stamp(self.path)
-        self.check = Check(self.ws, self.module)
+        if self.seen is None:
+            self.result = self.gone()
+        else:
+            self.check = Check(self.ws, self.module)
 
     def stop(self) -> None:
         if self.check:
@@ -273,72 +293,96 @@ class Watch:
     # Keys ---------------------------------------------------------------------------------------
 
     def toggle(self) -> None:
-        self.listing = not self.listing
+        """The list of exercises instead of the report, until the next save, and back."""
+        if isinstance(self.result, Report):
+            self.listing = not self.listing
 
     def take_hint(self) -> None:
         """The next rung for the exercise that fails."""
         found = self.result
+        if self.check:
+            self.message = [STILL]
+            return
         if not isinstance(found, Report) or found.failure is None or not found.number:
             self.message = ["Nothing to hint at: no exercise fails."]
             return
         name = found.failure.step.name
         rung, text = lesson.hint(self.ws, self.module, name)
         total = len(hints.ladder(self.module)[name])
-        self.listing, self.message = False, []
+        self.listing, self.left = False, total - rung
         self.hint = (name, screen.wrap(text, " " * 4, f"  hint {rung} of {total}: "))
 
     def next(self) -> None:
         """Complete a module that passes, and start the one after it; never by itself."""
-        if self.check or not isinstance(self.result, Report) or not self.result.ok:
+        if self.check:
+            self.message = [STILL]
+            return
+        if not isinstance(self.result, Report) or not self.result.ok:
             self.message = ["Not yet: n goes on when every check passes."]
             return
+        self.completing, self.message = True, ["Completing: the checks once more, on the file …"]
+
+    def complete(self) -> None:
+        """What `next` announced on the screen."""
+        self.completing, self.message = False, []
         try:
             report = lesson.complete(self.ws, self.module)
             if report.ok:
-                self.move()
+                self.move(report)
             else:
                 self.result = report
         except (WorkspaceError, SourceError) as error:
             self.result = str(error)
 
-    def move(self) -> None:
+    def move(self, report: Report) -> None:
         progress = Progress.load(self.ws)
+        mended = views.repaired(self.ws, self.module, report)
         done = views.completed(self.ws, self.module, progress)
-        self.message = [screen.good(f"{self.module.id} is completed."), *done]
+        self.message = [screen.good(f"{self.module.id} is completed."), *mended, *done]
         following = overview.current(progress)
         if following is None:
             self.message.append("That was the last module of this release.")
+            self.seen = self.wanted = stamp(self.path)
             return
         lesson.start(self.ws, following)
-        self.module, self.result, self.hint = following, None, ("", [])
+        self.module, self.result, self.hint, self.listing = following, None, ("", []), False
         self.start()
 
     # Showing ------------------------------------------------------------------------------------
 
     def body(self) -> list[str]:
-        """The page above the last lines."""
-        lines = [explain.header(self.ws)]
-        if isinstance(self.result, Report):
-            show = self.list_lines if self.listing else self.report_lines
-            lines += show(self.result)
-        elif self.result:
-            lines += screen.wrap(self.result)
-        else:
-            lines.append(screen.bold(self.module.id))
-        return [*lines, *([""] if self.message else []), *self.message]
+        """The page above the last lines, as much of it as there is room for."""
+        blocks = [Block(layout.HEADER, [explain.header(self.ws)]), *self.verdict()]
+        if self.message:
+            blocks += [layout.GAP_BLOCK, Block(layout.NEWS, self.message)]
+        return layout.fit(blocks, screen.terminal()[1] - FOOT)
 
-    def report_lines(self, report: Report) -> list[str]:
-        tall = max(3, (shutil.get_terminal_size().lines - 14) // 2)
-        lines = explain.lines(report, tall)
-        if report.failure and self.hint[0] == report.failure.step.name:
-            lines += self.hint[1]
-        return lines
+    def verdict(self) -> list[Block]:
+        """What the last check found; while the next one runs, only how it was before."""
+        found, title = self.result, screen.bold(self.module.id)
+        if not isinstance(found, Report):
+            text = found.partition("\nNext: ")[0] if found and not self.check else ""
+            return [Block(layout.SUMMARY, [self.running(title)]),
+                    Block(layout.WHAT, screen.wrap(text) if text else [])]
+        if self.listing:
+            listed = [Block(layout.SUMMARY, self.list_lines(found))]
+            return layout.old(listed) if self.check else listed
+        blocks = explain.blocks(found)
+        if found.failure and self.hint[0] == found.failure.step.name:
+            blocks.append(Block(layout.HINT, self.hint[1]))
+        if not self.check:
+            return blocks
+        before = [block for block in blocks[1:] if found.failure]
+        return [Block(layout.SUMMARY, [self.running(title)]), *layout.old(before)]
+
+    def running(self, title: str) -> str:
+        return f"{title}  {screen.warm('checking …')}" if self.check else title
 
     def list_lines(self, report: Report) -> list[str]:
         """The exercises with their marks, in as many columns as it takes."""
         names = [f"{report.module.number:02d}.{n:<3}{explain.mark(report, name)} {name}"
                  for n, name in enumerate(report.exercises, 1)]
-        room = max(shutil.get_terminal_size().lines - FOOT - 5, 4)
+        room = max(screen.terminal()[1] - FOOT - 4, 4)
         columns = [names[i : i + room] for i in range(0, len(names), room)]
         rows = [tuple(column[i] if i < len(column) else "" for column in columns)
                 for i in range(len(columns[0]))]
@@ -348,18 +392,38 @@ class Watch:
         """What is going on, what to do, and the keys."""
         file = self.ws.relative(self.path)
         state = "checking …" if self.check else f"checked {self.checked}"
-        what = screen.dim(_cut(f"{state}  {file}"))
-        keys = "  ".join(f"{screen.bold(key)} {word}" for key, word in KEYS)
-        return [what, screen.next_line(_cut(self.advice(), 6)), keys]
+        what = screen.dim(screen.clip(f"{state}  {file}", screen.width()))
+        return [what, self.advice(), self.keys()]
 
     def advice(self) -> str:
-        if not isinstance(self.result, Report):
-            return "wait" if self.check else "mend what is said above, and save"
-        if not self.result.ok:
-            return "mend it and save   (h for a hint)"
-        return "n   (completes this module and starts the next)"
+        """`Next:` and what to do; nothing yet while a check runs."""
+        if self.check:
+            return screen.dim(screen.clip("wait for the result, or save again", screen.width()))
+        return screen.next_line(screen.clip(self.todo(), screen.width() - 6))
 
+    def todo(self) -> str:
+        found = self.result
+        if not isinstance(found, Report):
+            return str(found).partition("\nNext: ")[2] or "mend what is said above, and save"
+        if found.failure is None:
+            return "n   (completes this module and starts the next)"
+        unwritten = found.failure.kind == "unsolved"
+        again = "write it and save" if unwritten else "mend it and save"
+        if not found.number:
+            return again
+        if self.hint[0] != found.failure.step.name:
+            return f"{again}   (h for a hint)"
+        if self.left:
+            return f"{again}   (h for the next hint)"
+        number = explain.reference(found, self.hint[0])
+        return f"{again}   (or, recorded: tito module solution {number} --insist)"
 
-def _cut(text: str, before: int = 0) -> str:
-    room = screen.width() - before
-    return text if len(text) <= room else text[: room - 1] + "…"
+    def keys(self) -> str:
+        """The keys that fit, those first that are needed most."""
+        words = KEYS | ({"l": "report"} if self.listing else {})
+        kept, room = [], screen.width()
+        for key in "qnhlr":
+            if len(words[key]) + 2 <= room:
+                kept.append(key)
+                room -= len(words[key]) + 4
+        return "  ".join(f"{screen.bold(key)} {words[key]}" for key in KEYS if key in kept)

@@ -393,7 +393,7 @@ def __truediv__(self, other):
 
 @method_of(Tensor)
 def __pow__(self, exponent):
-    """Power, entry by entry; `exponent` is a number."""
+    """Power, entry by entry: `x ** 2`."""
     return elementwise(np.power, self, exponent)
 
 
@@ -437,6 +437,12 @@ check.tensor("array - tensor", np.array([1.0, 1.0]) - Tensor([0.25, 2.0]), [0.75
 def __rtruediv__(self, other):
     """`other / self`, called for `1 / x`."""
     return elementwise(np.divide, other, self)
+
+
+@method_of(Tensor)
+def __rpow__(self, other):
+    """`other ** self`, called for `2 ** x`."""
+    return Tensor(other) ** self
 
 
 @method_of(Tensor)
@@ -550,6 +556,8 @@ def __matmul__(self, other):
             f"matmul: {a.shape} @ {b.shape}: inner sizes {a.shape[-1]} and {inner} differ. "
             "Transpose one side, or check in_features."
         )
+    if a.ndim > 2 or b.ndim > 2:
+        broadcast_shapes(a.shape[:-2], b.shape[:-2])  # the batch axes, with the better message
     return Tensor(a @ b)
     ### END SOLUTION
 
@@ -570,6 +578,13 @@ check.raises("(2, 3) @ (4, 5)", ValueError, lambda: Tensor(np.ones((2, 3))) @ Te
              mention=["(2, 3)", "(4, 5)"])
 check.raises("(2, 3) @ scalar", ValueError, lambda: Tensor(np.ones((2, 3))) @ Tensor(2.0),
              why="a scalar has no inner size; * is what was meant", mention=["(2, 3)"])
+
+# %% given="rmatmul"
+#| export
+@method_of(Tensor)
+def __rmatmul__(self, other):
+    """`other @ self`, called for `array @ x`."""
+    return Tensor(other) @ self
 
 # %% [markdown]
 """
@@ -813,16 +828,14 @@ check.raises("permute(0, 0)", ValueError, lambda: _x.permute(0, 0),
 @method_of(Tensor)
 def transpose(self, dim0=-2, dim1=-1):
     """Axes `dim0` and `dim1` swapped, a view."""
-    axes = list(range(self.ndim))
-    axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
-    return self.permute(*axes)
+    return Tensor(self.data.swapaxes(dim0, dim1))
 
 
 @method_of(Tensor)
 @property
 def T(self):
     """All axes reversed: the transpose of a matrix."""
-    return self.permute(*range(self.ndim)[::-1])
+    return self.transpose() if self.ndim == 2 else self.permute(*range(self.ndim)[::-1])
 
 
 @method_of(Tensor)

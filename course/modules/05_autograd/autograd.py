@@ -493,7 +493,8 @@ def permute_gradient(g, out, x, *axes):
     """
     axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
     ### BEGIN SOLUTION
-    return g.transpose(np.argsort([axis % x.ndim for axis in axes]))
+    home = sorted(range(x.ndim), key=lambda i: axes[i] % x.ndim)
+    return g.transpose(home)
     ### END SOLUTION
 
 # %% check="permute_gradient" points=3
@@ -643,7 +644,7 @@ def cross_entropy_gradient(g, out, self, logits, target):
     rows, classes = logits.shape
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     target = np.asarray(target).astype(np.int64)
-    per_row = np.broadcast_to(_scaled(self, g, rows), (rows,))[:, None]
+    per_row = np.reshape(_scaled(self, g, rows), (-1, 1))
     ### BEGIN SOLUTION
     gradient = powers / powers.sum(axis=1, keepdims=True)
     gradient -= self.label_smoothing / classes
@@ -686,6 +687,12 @@ new line here.
 
 # %% given="table"
 #| exporti
+def power_gradient(g, out, a, b):
+    """POW's rule for the base; where the exponent is 0 the slope is 0, also at a = 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.equal(b, 0), 0, POW[0](g, out, a, b))
+
+
 def mean_gradient(g, out, x, axis=None, keepdims=False):
     """Every entry's share of the mean's gradient: g divided by how many were averaged."""
     return restore(g, x.shape, axis, keepdims) * (out.size / max(x.size, 1))
@@ -720,6 +727,13 @@ def bce_gradient(g, out, self, p, target):
     return _scaled(self, g, p.size) * (p - target) / np.maximum(p * (1 - p), 1e-12)
 
 
+def bce_target_gradient(g, out, self, p, target):
+    """Slope in the target, which is log(1 - p) - log(p), each log kept above -100."""
+    with np.errstate(divide="ignore"):
+        slope = np.maximum(np.log1p(-p), -100) - np.maximum(np.log(p), -100)
+    return _scaled(self, g, p.size) * slope
+
+
 def bce_logits_gradient(g, out, self, x, target):
     """Slope of the binary cross-entropy of a logit: sigmoid(x) - t."""
     return _scaled(self, g, x.size) * (0.5 * (1 + np.tanh(0.5 * x)) - target)
@@ -738,13 +752,14 @@ GRADIENTS = {
     Tensor: {
         "__add__": ADD, "__radd__": ADD, "__sub__": SUB, "__rsub__": RSUB,
         "__mul__": MUL, "__rmul__": MUL, "__truediv__": DIV, "__rtruediv__": RDIV,
-        "__pow__": POW, "__neg__": NEG, "exp": EXP, "log": LOG, "sqrt": SQRT, "abs": ABS,
+        "__pow__": (power_gradient, POW[1]), "__neg__": NEG, "exp": EXP, "log": LOG, "sqrt": SQRT, "abs": ABS,
         "clamp": (clamp_gradient,),
         "__matmul__": for_each(matmul_rule),
         "sum": (lambda g, out, x, axis=None, keepdims=False: restore(g, x.shape, axis, keepdims),),
         "mean": (mean_gradient,), "var": (var_gradient,), "max": (max_gradient,),
         "reshape": (lambda g, out, x, *shape: g.reshape(x.shape),),
         "permute": (permute_gradient,),
+        "transpose": (lambda g, out, x, dim0=-2, dim1=-1: g.swapaxes(dim0, dim1),),
         "__getitem__": (lambda g, out, x, key: index_gradient(g, out, x, _whole(key)),),
         "cat": for_each(cat_gradient),
         "clone": (lambda g, out, x: g,),
@@ -754,9 +769,11 @@ GRADIENTS = {
     Softmax: {"forward": (None, softmax_gradient)},
     LogSoftmax: {"forward": (None, lambda g, out, self, x: (
         g - np.exp(out) * g.sum(axis=self.dim, keepdims=True)))},
-    CrossEntropyLoss: {"forward": (None, cross_entropy_gradient)},
-    BCELoss: {"forward": (None, bce_gradient)},
-    BCEWithLogitsLoss: {"forward": (None, bce_logits_gradient)},
+    CrossEntropyLoss: {"forward": (  # class numbers have no slope
+        None, cross_entropy_gradient, lambda g, out, self, x, t: np.zeros(np.shape(t)))},
+    BCELoss: {"forward": (None, bce_gradient, bce_target_gradient)},
+    BCEWithLogitsLoss: {"forward": (
+        None, bce_logits_gradient, lambda g, out, self, x, t: _scaled(self, g, x.size) * -x)},
 }  # fmt: skip
 
 # %% [markdown]

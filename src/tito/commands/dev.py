@@ -46,8 +46,8 @@ def check(modules: tuple[Module, ...]) -> None:
             caught, total = caught + verdict.caught, total + verdict.knockouts
             problems += len(verdict.problems)
     share = caught / total if total else 0.0
-    screen.say(f"knockouts caught {caught}/{total} ({share:.1%}), {screen.count(problems, 'problem')}, "
-               f"{time.perf_counter() - began:.1f} s")
+    screen.say(f"knockouts caught {caught}/{total} ({share:.1%}), "
+               f"{screen.count(problems, 'problem')}, {time.perf_counter() - began:.1f} s")
     if problems or share < 0.95:
         names = " ".join(f"{module.number:02d}" for module in modules)
         screen.next_step(f"mend the first problem above, then tito dev check {names}".rstrip())
