@@ -33,8 +33,9 @@ start: $(VENV)/.learner
 	@$(BIN)/tito init $(WORKSPACE) > $(VENV)/start.log
 	@cd $(WORKSPACE) && $(abspath $(BIN))/tito module start 01 >> $(abspath $(VENV))/start.log
 	@sed '/^Next:/d' $(VENV)/start.log
-	@echo "Next: source $(abspath $(BIN))/activate && cd $(abspath $(WORKSPACE)) && tito notebook open 01"
-	@echo "      and in a second terminal, after the same source and cd: tito watch"
+	@next=$$(cd $(WORKSPACE) && $(abspath $(BIN))/tito | sed -n 's/^Next: //p'); \
+	  echo "Next: source $(abspath $(BIN))/activate && cd $(abspath $(WORKSPACE)) && $$next"
+	@echo "      and in a second terminal, after the same source and cd: tito notebook open"
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

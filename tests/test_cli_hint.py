@@ -15,7 +15,24 @@ def test_hint_climbs_one_rung_at_a_time_and_is_recorded(learner: Any) -> None:
     last = "self.data = list(data)"
     assert shown == ["What came?", "Make a list.", last, last]
     assert Progress.load(learner.ws).modules["01_tensor"]["hints"] == {"Tensor": 3}
-    assert learner.tito("hint", code=0).stdout.splitlines()[-1] == "Next: tito module solution 01.1"
+
+
+def test_after_a_hint_comes_another_try(learner: Any) -> None:
+    again = "Next: try again, then tito module test -x 01.2"
+    last = [learner.tito("hint", "1.2", code=0).stdout.splitlines()[-1] for _ in range(3)]
+    assert last[0] == last[1] == f"{again}   (still stuck: tito hint 01.2)"
+    assert last[2] == f"{again}   (or tito module solution 01.2 --insist, which is recorded)"
+    data = json.loads(learner.tito("hint", "1.2", "--json", code=0).stdout)
+    assert data["next"] == "tito module solution 01.2 --insist"
+    learner.tito(*data["next"].split()[1:], code=0)
+
+
+def test_the_solution_of_what_passed_is_open(learner: Any) -> None:
+    learner.solve()
+    learner.tito("module", "complete", code=0)
+    for _ in range(3):
+        last = learner.tito("hint", "1.2", code=0).stdout.splitlines()[-1]
+    assert last == "Next: tito module solution 01.2   (open: yours has passed)"
 
 
 def test_hint_alone_is_for_the_first_exercise_that_fails(learner: Any) -> None:
@@ -24,7 +41,8 @@ def test_hint_alone_is_for_the_first_exercise_that_fails(learner: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["1.2", "01.2", "tensor.2", "Tensor.total", "tensor.total", "01_tensor.Tensor.total"]
+    "name", ["1.2", "01.2", "tensor.2", "Tensor.total", "tensor.total", "01_tensor.Tensor.total",
+             "total", "TOTAL"]
 )
 def test_exercises_are_named_in_every_way(learner: Any, name: str) -> None:
     data = json.loads(learner.tito("hint", name, "--seen", "--json", code=0).stdout)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import click
 import pytest
 
+from tito import course, hints, overview, views
 from tito.progress import Progress
 
 
@@ -74,7 +77,7 @@ def test_symptom_table_explains_an_error(learner: Any) -> None:
     learner.solve(1, Tensor__total="return sum(7)")
     text = learner.tito("module", "test", code=1).stdout
     assert "it raised TypeError: 'int' object is not iterable" in text
-    assert "see also   a number where a list belongs. Look at: the call" in text
+    assert "see also   a number where a list belongs → the call" in text
 
 
 def test_syntax_error_says_cell_and_line(learner: Any) -> None:
@@ -214,3 +217,139 @@ def test_damaged_progress_is_told_and_rebuilt(learner: Any) -> None:
     (learner.ws.state_dir / "progress.json").write_text("{")
     result = learner.tito("module", "list", code=0)
     assert "was damaged" in result.stderr and "01_tensor       completed" in result.stdout
+
+
+# Between modules ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def between(learner: Any) -> Any:
+    """A learner who completed module 01 and did not start module 02."""
+    learner.solve()
+    learner.tito("module", "complete", code=0)
+    return learner
+
+
+@pytest.mark.parametrize("command", ["module test", "module complete", "module reset", "hint",
+                                     "watch", "notebook open", "notebook convert --to py"])
+def test_between_two_modules_the_next_one_is_said(between: Any, command: str) -> None:
+    assert between.tito(*command.split(), code=2).stderr.splitlines() == [
+        "01_tensor is completed, and 02_activations, which comes next, is not started yet",
+        "Next: tito module start 02",
+    ]
+
+
+def test_start_of_a_completed_module_says_what_is_current(between: Any) -> None:
+    lines = between.tito("module", "start", "1", code=0).stdout.splitlines()
+    assert "01_tensor is completed since" in lines[-2] and "now comes 02_activ" in lines[-2]
+    assert lines[-1] == "Next: tito module start 02"
+    between.tito("module", "start", "2", code=0)
+    assert between.tito("module", "start", "1").stdout.splitlines()[-1] == "Next: tito watch 02"
+
+
+def test_completing_again_is_not_called_a_failure(between: Any) -> None:
+    between.tito("module", "complete", "1", code=0)
+    first = between.tito("module", "status", "1", code=0).stdout.splitlines()[0]
+    assert first == "01_tensor  completed  (`complete` was run 2 times)"
+
+
+def test_complete_tells_that_it_mended_the_notebook(learner: Any) -> None:
+    learner.solve()
+    learner.edit(lambda text: text.replace("a list, whatever came", "never mind"))
+    text = learner.tito("module", "complete", code=0).stdout
+    assert "check Tensor was edited: the original was run" in text
+    mended = " ".join(text.partition("  mended")[2].partition("  written")[0].split())
+    assert mended.startswith("modules/01_tensor/tensor.ipynb was mended")
+    assert "Reload Notebook from Disk" in mended and "--undo" in mended
+    assert "mended" not in learner.tito("module", "complete", "1", code=0).stdout
+
+
+# One exercise ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["01.3", "3", "predict.bytes", "bytes"])
+def test_one_exercise_is_checked_alone(learner: Any, named: str) -> None:
+    learner.solve(1, Tensor__total="return 0")
+    learner.tito("module", "test", code=1)
+    lines = learner.tito("module", "test", "-x", named, code=0).stdout.splitlines()
+    assert lines[1:] == ["01.3  predict.bytes passes.", "Next: tito module test 01"]
+
+
+def test_one_exercise_that_fails_is_explained(learner: Any) -> None:
+    learner.solve(1, Tensor__total="return self.data[0]")
+    lines = learner.tito("module", "test", "1", "--exercise", "2", code=1).stdout.splitlines()
+    assert lines[1].startswith("Exercise 01.2  Tensor.total")
+    assert "  probably   You returned the first number only." in lines
+    assert lines[-1] == "Next: tito hint 01.2"
+    data = json.loads(learner.tito("module", "test", "-x", "1.1", "--json", code=0).stdout)
+    assert (data["ok"], data["only"], data["passed"]) == (True, "Tensor", ["Tensor"])
+
+
+@pytest.mark.parametrize(("args", "said"), [
+    ("2 -x 01.3", "predict.bytes is an exercise of 01_tensor"),
+    ("1 -x nonsense", "no exercise 'nonsense'"),
+    ("-x activations", "02_activations is a module: name one of its exercises"),
+])
+def test_one_exercise_that_is_not_there_is_two_lines(between: Any, args: str, said: str) -> None:
+    lines = between.tito("module", "test", *args.split(), code=2).stderr.splitlines()
+    assert said in lines[0] and len(lines) == 2
+
+
+# Words -------------------------------------------------------------------------------------------
+
+
+def test_undo_says_which_version_came_back(learner: Any) -> None:
+    learner.solve()
+    learner.tito("module", "reset", "--yes", code=0)
+    text = learner.tito("module", "reset", "--undo", code=0).stdout
+    assert re.search(r"is back: the version of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, kept before a "
+                     r"reset\n", text)
+    learner.notebook().unlink()
+    learner.tito("module", "reset", "1", "--undo", code=0)
+    assert learner.notebook().is_file()
+
+
+def test_reset_finds_an_exercise_by_the_end_of_its_name(learner: Any) -> None:
+    learner.solve()
+    stderr = learner.tito("module", "reset", "01", "--exercise", "total", code=4).stderr
+    assert "Reset Tensor.total to how it was given?" in stderr
+    assert stderr.splitlines()[-1] == "Next: tito module reset 01 --exercise Tensor.total --yes"
+
+
+def test_list_shortens_summaries_at_a_phrase(tmp_path: Any, monkeypatch: Any) -> None:
+    for name in ("TITO_COURSE", "TINYTORCH"):
+        monkeypatch.delenv(name, raising=False)
+    for columns in (120, 80, 60, 44):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = views.modules(overview.standings(Progress()))
+        assert max(len(click.unstyle(line)) for line in lines) <= columns
+    monkeypatch.setenv("COLUMNS", "80")
+    cut = [line for line in views.modules(overview.standings(Progress())) if "…" in line]
+    assert all(re.search(r"\w\w+…", line) for line in cut) and len(cut) <= 5
+
+
+def test_one_more_line_is_shown_instead_of_counted(learner: Any) -> None:
+    for count, last in ((11, "10"), (12, "… 2 more lines")):
+        learner.solve(1, Tensor__total=f"print(*range({count}), sep='\\n')\nreturn 0")
+        lines = learner.tito("module", "test", code=1).stdout.splitlines()
+        assert lines[-2].strip() == last
+
+
+def test_outline_is_what_the_notebook_holds(monkeypatch: Any) -> None:
+    monkeypatch.delenv("TITO_COURSE", raising=False)
+    for module in course.modules():
+        if module.exists:
+            cells = hints.released(module).cells
+            worth = {c.name: c.metadata.get("points", 0) for c in cells if c.role == "check"}
+            names = [c.name for c in cells if c.role == "exercise"]
+            assert list(overview.outline(module).items()) == [(n, worth.get(n, 0)) for n in names]
+
+
+def test_status_is_the_same_for_both_formats_and_says_what_is_damaged(learner: Any) -> None:
+    learner.solve(1, Tensor__total='raise NotImplementedError("01_tensor: Tensor.total")')
+    text = learner.tito("module", "status", code=0).stdout
+    learner.tito("notebook", "convert", "--to", "py", code=0)
+    assert learner.tito("module", "status", code=0).stdout == text
+    learner.tito("notebook", "convert", "--to", "ipynb", code=0)
+    learner.edit(lambda text: text[:100])
+    assert "not JSON" in learner.tito("module", "status", code=3).stderr

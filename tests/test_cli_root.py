@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from tito import cli as root
 from tito import pages, workspace
+from tito.progress import Progress
 
 CLONE = Path(__file__).resolve().parents[1]
 
@@ -32,10 +33,12 @@ def process(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
 def test_alone_in_a_workspace_it_says_where_you_are(learner: Any) -> None:
     lines = learner.tito(code=0).stdout.splitlines()
     assert lines[0].startswith("TinyTorch") and lines[1].split() == ["Foundation", "▸·"]
-    assert "0/3 modules, 0/22 points" in lines[3]
+    assert "0/2 modules, 0/17 points" in lines[3]
+    assert lines[4] == "  2 of the course's 3 modules are written so far"
     assert lines[-1] == "Next: tito watch 01"
     data = json.loads(learner.tito("--json", code=0).stdout)
     assert (data["schema"], data["current"], data["completed"]) == (1, "01_tensor", 0)
+    assert (data["written"], len(data["modules"])) == (2, 3)
 
 
 def test_alone_anywhere_else_it_says_how_to_begin(nowhere: Any) -> None:
@@ -48,6 +51,29 @@ def test_commands_outside_a_workspace_end_with_code_3(nowhere: Any) -> None:
     for command in (["module", "test"], ["hint"], ["watch"], ["notebook", "open"]):
         stderr = nowhere.tito(*command, code=3).stderr.splitlines()
         assert len(stderr) == 2 and stderr[1].startswith("Next: tito init my-torch")
+
+
+def test_make_start_ends_with_what_is_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TITO_COURSE", "TINYTORCH"):
+        monkeypatch.delenv(name, raising=False)
+    place, ws = tmp_path / "venv", workspace.Workspace(tmp_path / "my-torch")
+    place.mkdir()
+    (place / "bin").symlink_to(Path(sys.executable).parent)
+    (place / ".learner").touch()
+    command = ["make", "-o", f"{place}/.learner", "start", f"VENV={place}", f"WORKSPACE={ws.root}"]
+
+    def last() -> str:
+        done = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-2]
+
+    source = f"Next: source {place}/bin/activate && cd {ws.root} && tito "
+    assert last() == f"{source}watch 01"
+    progress = Progress.load(ws)
+    progress.module("01_tensor")["completed"] = "2026-01-31T12:00:00Z"
+    progress.save(ws)
+    assert last() == f"{source}module start 02"
 
 
 # Mistakes ----------------------------------------------------------------------------------------
@@ -86,7 +112,7 @@ def test_a_full_disk_is_two_lines_with_code_3(
 
 
 def test_ctrl_c_is_code_130(learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tito.lesson.test", interrupted)
@@ -130,6 +156,12 @@ def test_quick_commands_import_nothing_heavy(learner: Any, args: list[str]) -> N
     assert not loaded & {"numpy", "rich", "psutil", "nbformat", "platformdirs", "tito.sandbox"}
 
 
+@pytest.mark.parametrize("args", [["module", "status"], ["module", "list"], []])
+def test_quick_commands_read_only_what_they_show(learner: Any, args: list[str]) -> None:
+    unneeded = {"hashlib", "shutil", "tito.hints", "tito.lesson", "tito.sandbox", "tito.export"}
+    assert not modules_after(args) & unneeded
+
+
 def test_help_imports_no_command() -> None:
     assert not [name for name in modules_after(["--help"]) if name.startswith("tito.commands")]
 
@@ -157,6 +189,16 @@ def test_every_command_has_help(name: str) -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help or parameter.required, (path, parameter.name)
+
+
+def test_every_command_that_the_help_lists_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    listed = process("--help", cwd=tmp_path).stdout.partition("Commands:")[2]
+    names = re.findall(r"^  (\w+)  ", listed, re.M)
+    assert names == list(root.COMMANDS)
+    for name in names:
+        done = process(name, "--help", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert done.stdout.startswith(f"Usage: tito {name} ")
 
 
 READING = ["", "module list", "module status", "module test", "module path", "system info",

@@ -47,10 +47,26 @@ def test_doctor_of_a_broken_workspace_is_code_3_with_the_remedy(owner: Any) -> N
     owner.tito("system", "doctor", code=0)
 
 
+def test_doctor_names_the_exported_file_that_python_cannot_read(owner: Any) -> None:
+    owner.ws.write(owner.ws.export_path("core.tensor"), "import numpy\n\ndef broken(:\n")
+    owner.ws.write(owner.ws.export_path("core.losses"), "x = '\0'\n")
+    result = owner.tito("system", "doctor", "--json", code=3)
+    first, second = [f for f in json.loads(result.stdout)["findings"] if f["name"] == "export"]
+    assert first["text"].startswith("tinytorch/core/tensor.py, line 3: Python cannot read it (")
+    assert (first["state"], first["next"]) == ("broken", "tito module complete 01")
+    assert "tinytorch/core/losses.py" in second["text"] and "null" in second["text"]
+
+
+def test_doctor_counts_one_module_as_one(owner: Any) -> None:
+    owner.ws.write(owner.ws.export_path("core.tensor"), "")
+    (owner.ws.state_dir / "progress.json").unlink()
+    assert "progress   1 module completed\n" in owner.tito("system", "doctor", code=0).stdout
+
+
 def test_doctor_sweeps_what_an_interrupted_tito_left(owner: Any) -> None:
     left = owner.ws.root / "modules" / ".tito-1234567-abcd.tmp"
     left.write_text("half")
-    assert "1 temporary files" in owner.tito("system", "doctor", code=0).stdout
+    assert "1 temporary file of" in owner.tito("system", "doctor", code=0).stdout
     assert not left.exists()
 
 

@@ -113,6 +113,95 @@ def test_watch_sees_a_save_and_draws_the_new_state(learner: Any, watch: Any) -> 
     assert "Next: n" in page
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_watch_fills_the_last_column(learner: Any, watch: Any, columns: int) -> None:
+    told = "x" * (columns - 17) + "yz END"  # as wide as the row for what was printed
+    learner.solve(1, Tensor__total=f"print({told[:columns - 13]!r})\nreturn self.data[0]")
+    terminal = watch(columns=columns)
+    terminal.until(lambda page: settled(page) and "x" * (columns - 17) in page)
+    row = next(row for row in screen_of(terminal, columns) if "xxxx" in row)
+    assert row.endswith("yz E") and len(row) == columns
+
+
+def screen_of(terminal: Terminal, columns: int) -> list[str]:
+    """The last page as a terminal shows it that stays in the last column, as real ones do."""
+    last = terminal.bytes.decode().split("\x1b[H")[-1].split("\x1b[J")[0]
+    rows = []
+    for line in last.replace("\r", "").split("\n"):
+        row: list[str] = []
+        for token in re.findall(r"\x1b\[\??[\d;]*[a-zA-Z]|.", line):
+            if token == "\x1b[K":
+                row = row[: min(len(row), columns - 1)]  # erases what the cursor stands on
+            elif len(token) == 1:
+                row.append(token)
+        rows.append("".join(row))
+    return rows
+
+
+def test_watch_a_low_terminal_keeps_what_matters(learner: Any, watch: Any) -> None:
+    wrong = "print(*range(20), sep=chr(10))\nreturn self.data[0]"
+    learner.solve(1, Tensor__total=wrong)
+    terminal = watch(columns=80, lines=12)
+    page = terminal.until(settled)
+    kept = ("Tensor([1, 2, 3]).total()", "expected   6", "got        1", "probably   You returned")
+    assert all(row in page for row in kept)
+    terminal.press("h")
+    page = terminal.until("hint 1 of 3: Which function adds?")
+    assert all(row in page for row in kept) and "printed" not in page
+    terminal.resize(80, 30)
+    os.kill(terminal.child.pid, signal.SIGWINCH)
+    page = terminal.until("why        1 + 2 + 3")
+    assert "printed    0" in page and page.index("hint 1 of 3") > page.index("printed")
+
+
+def test_watch_says_that_what_it_shows_is_old(learner: Any, watch: Any) -> None:
+    learner.solve()
+    terminal = watch()
+    terminal.until("All checks pass")
+    learner.solve(1, Tensor__total="while True: pass")
+    page = terminal.until("01_tensor  checking …")
+    assert "All checks pass" not in page and "Next:" not in page
+    for key in "nh":
+        terminal.press(key)
+        terminal.until("Still checking: press again when the result is there.")
+    assert not Progress.load(learner.ws).is_completed("01_tensor")
+    learner.solve(1, Tensor__total="return 0")
+    page = terminal.until(lambda page: settled(page) and "got        0" in page)
+    assert "Still checking" not in page and "Next: mend it and save   (h for a hint)" in page
+    learner.solve(1, Tensor__total="while True: pass")
+    page = terminal.until("01_tensor  checking …   (below: as it was before)")
+    assert "Next:" not in page
+
+
+def test_watch_a_save_returns_from_the_list_to_the_report(learner: Any, watch: Any) -> None:
+    terminal = watch()
+    terminal.until("Next: write it and save")
+    terminal.press("l")
+    terminal.until("l report")
+    learner.solve(1, Tensor__total="return 0")
+    page = terminal.until("got        0")
+    assert "l list" in page
+
+
+def test_watch_says_at_once_that_the_notebook_is_gone(learner: Any, watch: Any) -> None:
+    terminal = watch()
+    terminal.until("not written yet")
+    learner.notebook().unlink()
+    page = terminal.until("modules/01_tensor/tensor.ipynb is gone")
+    assert "not written yet" not in page and "or tito module start 01" in page
+    terminal.press("h")
+    terminal.until("No hint: first mend what is said above.")
+
+
+def test_watch_after_the_last_hint_names_the_solution(learner: Any, watch: Any) -> None:
+    terminal = watch()
+    terminal.until("(h for a hint)")
+    terminal.press("h")
+    terminal.until("(h for the next hint)")
+    terminal.press("hh")
+    terminal.until("(or, recorded: tito module solution 01.1 --insist)")
+
+
 def test_watch_keys_hint_list_and_quit(learner: Any, watch: Any) -> None:
     terminal = watch()
     terminal.until("not written yet")
@@ -175,7 +264,7 @@ def test_watch_survives_a_damaged_and_a_missing_notebook(learner: Any, watch: An
     terminal.until("not JSON")
     learner.notebook().unlink()
     terminal.press("r")
-    terminal.until("has not been started")
+    terminal.until("is gone")
     learner.notebook().write_text(whole)
     terminal.until("not written yet")
 

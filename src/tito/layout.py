@@ -41,10 +41,9 @@ def fit(blocks: list[Block], room: int) -> list[str]:
     What is not essential goes first, then long blocks are cut, then the least important go.
     """
     kept = _without_spare([block for block in blocks if block.lines], room)
-    tall = max((len(block.lines) for block in kept), default=1)
-    while tall > 1 and sum(min(len(block.lines), tall) for block in kept) > room:
-        tall -= 1
-    kept = [block.cut(tall) for block in kept]
+    while len(flat(kept)) > max(room, len(kept)):
+        longest = max(kept, key=lambda block: (len(block.lines), -block.keep))
+        kept[kept.index(longest)] = longest.cut(len(longest.lines) - 1)
     while len(kept) > max(room, 1):
         kept.remove(min(kept, key=lambda block: block.keep))
     return flat(kept)

@@ -169,7 +169,7 @@ def _exercise_cells(notebook: Path) -> list[Cell]:
 
 
 def find_exercise(ws: Workspace, progress: Progress, asked: str) -> tuple[Module, str | None]:
-    """What `5.8`, `autograd.topological_sort`, `Tensor.sum` or `5` names.
+    """What `5.8`, `autograd.topological_sort`, `Tensor.sum`, `sum` or `5` names.
 
     A name alone is looked up in the current module, then in the others that are started, the
     newest first. The exercise is None where only a module was named.
@@ -177,10 +177,10 @@ def find_exercise(ws: Workspace, progress: Progress, asked: str) -> tuple[Module
     """
     now = current(progress)
     started = [m for m in reversed(course.modules()) if m.exists and ws.notebook_path(m).is_file()]
-    for module in ([now] if now and now.exists else []) + started:
-        known = {name.lower(): name for name in names(module)}
-        if asked.lower() in known:
-            return module, known[asked.lower()]
+    near = [now] if now and now.exists else []
+    found = _by_name([*near, *started], asked) or _by_ending(near, asked)
+    if found or (found := _by_ending(started, asked)):
+        return found
     head, _, rest = asked.partition(".")
     if now and now.exists and not is_module(head):
         return now, _exercise(now, asked)
@@ -190,6 +190,18 @@ def find_exercise(ws: Workspace, progress: Progress, asked: str) -> tuple[Module
     known = {name.lower(): name for name in names(module)}
     exact = not rest or rest.isdigit() or rest.lower() in known
     return module, _exercise(module, rest if exact else asked)
+
+
+def _by_name(modules: list[Module], asked: str) -> tuple[Module, str] | None:
+    every = ((module, name) for module in modules for name in names(module))
+    return next(((m, name) for m, name in every if name.lower() == asked.lower()), None)
+
+
+def _by_ending(modules: list[Module], asked: str) -> tuple[Module, str] | None:
+    """The only exercise called `….sum`, when `sum` was asked for."""
+    every = [(module, name) for module in modules for name in names(module)]
+    found = [pair for pair in every if pair[1].lower().endswith(f".{asked.lower()}")]
+    return found[0] if len(found) == 1 else None
 
 
 def absent(module: Module) -> course.CourseError:

@@ -95,7 +95,7 @@ def finished(module: Module, progress: Progress) -> list[str]:
     when, now = progress.module(module.id)["completed"], overview.current(progress)
     if when is None:
         return []
-    instead = f"; now it is {now.id}'s turn" if now else ", as is all of this release"
+    instead = f"; now comes {now.id}" if now else ", as is all of this release"
     return screen.wrap(f"{module.id} is completed since {when[:10]}{instead}", "  ", "  ")
 
 

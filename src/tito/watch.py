@@ -105,7 +105,8 @@ class Canvas:
     def draw(self, body: list[str], foot: list[str]) -> None:
         if screen.dumb():
             return screen.say_lines([*body, *foot, ""])
-        body = body[: max(screen.terminal()[1] - len(foot) - 1, 1)]
+        columns, lines = screen.terminal()
+        body = [_cut(line, columns) for line in body[: max(lines - len(foot) - 1, 1)]]
         # Each line is erased before it is written: after its last column that would erase a letter.
         page = "\n".join(f"\x1b[K{line}" for line in (*body, "", *foot))
         lead = "\x1b[H" if self.blank else "\x1b[2J\x1b[H"
@@ -115,6 +116,14 @@ class Canvas:
     def close(self) -> None:
         if not screen.dumb():
             _write("\n")
+
+
+def _cut(line: str, columns: int) -> str:
+    """A line that is too long ends in `…`, without its colours."""
+    import click
+
+    bare = click.unstyle(line)
+    return line if len(bare) <= columns else screen.clip(bare, columns)
 
 
 def _write(text: str) -> None:
@@ -213,7 +222,7 @@ class Watch:
     wanted: Stamp = None
     checked: str = ""
     message: list[str] = field(default_factory=list)
-    hint: tuple[str, list[str]] = ("", [])
+    hint: tuple[str, str] = ("", "")
     left: int = 0  # hints not taken yet, of the exercise that `hint` is for
     listing: bool = False
     completing: bool = False
@@ -304,13 +313,15 @@ class Watch:
             self.message = [STILL]
             return
         if not isinstance(found, Report) or found.failure is None or not found.number:
-            self.message = ["Nothing to hint at: no exercise fails."]
+            passes = isinstance(found, Report) and found.ok
+            why = "every exercise passes" if passes else "first mend what is said above"
+            self.message = [f"No hint: {why}."]
             return
         name = found.failure.step.name
         rung, text = lesson.hint(self.ws, self.module, name)
         total = len(hints.ladder(self.module)[name])
         self.listing, self.left = False, total - rung
-        self.hint = (name, screen.wrap(text, " " * 4, f"  hint {rung} of {total}: "))
+        self.hint = (name, f"hint {rung} of {total}: {text}")
 
     def next(self) -> None:
         """Complete a module that passes, and start the one after it; never by itself."""
@@ -345,7 +356,7 @@ class Watch:
             self.seen = self.wanted = stamp(self.path)
             return
         lesson.start(self.ws, following)
-        self.module, self.result, self.hint, self.listing = following, None, ("", []), False
+        self.module, self.result, self.hint, self.listing = following, None, ("", ""), False
         self.start()
 
     # Showing ------------------------------------------------------------------------------------
@@ -369,11 +380,12 @@ class Watch:
             return layout.old(listed) if self.check else listed
         blocks = explain.blocks(found)
         if found.failure and self.hint[0] == found.failure.step.name:
-            blocks.append(Block(layout.HINT, self.hint[1]))
+            blocks.append(Block(layout.HINT, screen.wrap(self.hint[1], " " * 4, "  ")))
         if not self.check:
             return blocks
-        before = [block for block in blocks[1:] if found.failure]
-        return [Block(layout.SUMMARY, [self.running(title)]), *layout.old(before)]
+        before = layout.old(blocks[1:]) if found.failure else []
+        said = screen.dim("   (below: as it was before)") if before else ""
+        return [Block(layout.SUMMARY, [self.running(title) + said]), *before]
 
     def running(self, title: str) -> str:
         return f"{title}  {screen.warm('checking …')}" if self.check else title
@@ -392,12 +404,13 @@ class Watch:
         """What is going on, what to do, and the keys."""
         file = self.ws.relative(self.path)
         state = "checking …" if self.check else f"checked {self.checked}"
+        state = "waiting for" if self.seen is None else state
         what = screen.dim(screen.clip(f"{state}  {file}", screen.width()))
         return [what, self.advice(), self.keys()]
 
     def advice(self) -> str:
         """`Next:` and what to do; nothing yet while a check runs."""
-        if self.check:
+        if self.check or self.completing:
             return screen.dim(screen.clip("wait for the result, or save again", screen.width()))
         return screen.next_line(screen.clip(self.todo(), screen.width() - 6))
 

@@ -22,7 +22,7 @@ def parts(options: Options) -> list[Part]:
     digits = _binary(real.train_images, real.train_labels)
     scans = _binary(real.test_images, real.test_labels)
     return [
-        Part("line", "line", *_line(500, seen), *_line(2000, unseen)),
+        Part("line", "line", *_line(800, seen), *_line(2000, unseen)),
         Part("digits", "digits", *digits, *scans),
         Part("cross", "cross", *_cross(400, seen), *_cross(2000, unseen)),
     ]

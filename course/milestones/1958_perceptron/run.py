@@ -151,7 +151,7 @@ def main():
     print(f"tinytorch: {tinytorch.origin}\n")
     real = load_tinydigits()
     for part, seen, unseen in (
-        (line, line_points(500, 1), line_points(2000, 2)),
+        (line, line_points(800, 1), line_points(2000, 2)),
         (digits, zeros_and_ones(real.train_images, real.train_labels),
          zeros_and_ones(real.test_images, real.test_labels)),
         (cross, cross_points(400, 1), cross_points(2000, 2)),

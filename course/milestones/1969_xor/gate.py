@@ -35,7 +35,7 @@ def _differs(points: judge.Array) -> judge.Array:
 
 def _clouds(n: int, seed: int) -> tuple[judge.Array, judge.Array]:
     corners = CORNERS[np.arange(n) % 4]
-    noise = np.random.default_rng(seed).uniform(-0.5, 0.5, (n, 2))
+    noise = np.random.default_rng(seed).uniform(-0.4, 0.4, (n, 2))
     return corners + noise, _differs(corners)
 
 

@@ -35,7 +35,7 @@ def clouds(n, seed):
     """n points around the four corners (n, 2), and the answer of each one's corner (n, 1)."""
     rng = np.random.default_rng(seed)
     corner = np.arange(n) % 4
-    return CORNERS[corner] + rng.uniform(-0.5, 0.5, (n, 2)), XOR[corner]
+    return CORNERS[corner] + rng.uniform(-0.4, 0.4, (n, 2)), XOR[corner]
 
 
 # The networks -------------------------------------------------------------------------------------

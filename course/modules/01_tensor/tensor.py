@@ -25,10 +25,28 @@ answer. Run `tito watch` in a terminal beside this notebook: each time you save,
 import numpy as np
 
 # %% given="tools"
+import sys
 import time
 
 import tito.checks as check
 from tito.notebook import method_of
+
+
+def python_steps(call):
+    """How many lines of Python run while `call()` runs: work handed to NumPy counts as none."""
+    steps, before = 0, sys.gettrace()
+
+    def watch(frame, event, argument):
+        nonlocal steps
+        steps += event == "line"
+        return watch
+
+    sys.settrace(watch)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return steps
 
 # %% [markdown]
 """
@@ -40,8 +58,6 @@ them, every number costs several times the bytes it needs, and a plain sum of sq
 """
 
 # %% demo="why_not_lists"
-import sys
-
 print("[1, 2] + [3, 4]       ->", [1, 2] + [3, 4])
 numbers = [float(i) for i in range(100_000)]
 array = np.array(numbers, dtype=np.float32)
@@ -135,14 +151,23 @@ _a = np.ones(3, dtype=np.float32)
 check.same_storage("Tensor(float32 array)", Tensor(_a), _a,
                    why="an array that is float32 already need not be copied: results of every "
                        "operation come this way")
-check.true("Tensor([3.0], requires_grad=True) keeps the flag",
-           Tensor([3.0], requires_grad=True).requires_grad is True)
+Tensor.dtype = np.float64
+try:
+    _wide = Tensor([1, 2]).data.dtype
+finally:
+    Tensor.dtype = np.float32
+check.equal("Tensor([1, 2]).data.dtype while Tensor.dtype is np.float64", str(_wide), "float64",
+            why="module 05 will do just that to measure slopes: ask Tensor.dtype, not np.float32")
+check.equal("Tensor([3.0], requires_grad=True).requires_grad",
+            Tensor([3.0], requires_grad=True).requires_grad, True,
+            why="weights will be made like this; the given lines of __init__ keep the flag")
 
 # %% [markdown]
 """
 The next cell gives you what is mere bookkeeping: the shape, a readable `repr`, and ways out of the
 tensor. `@method_of(Tensor)` adds a function to the class, so that the class can grow one cell at a
-time; when you export, each method is written inside the class, as you would have typed it.
+time. Cells that begin with `#| export` go into your package when you complete the module, and each
+method is written inside the class there, as you would have typed it.
 """
 
 # %% given="attributes"
@@ -267,8 +292,9 @@ copied. The rule compares the shapes **from the right**:
 ```
 
 Two sizes go together if they are equal or if one of them is 1; the result takes the other one. A
-missing axis counts as 1. Write the rule down as code, without asking NumPy. Careful with size 0: it
-is an ordinary size, so 0 against 1 gives 0.
+missing axis counts as 1. Write the rule down as code, without asking NumPy: you will meet it in
+every module, and NumPy's own answer stops at 64 axes. Careful with size 0: it is an ordinary size,
+so 0 against 1 gives 0.
 """
 
 # %% exercise="broadcast_shapes"
@@ -297,17 +323,28 @@ def broadcast_shapes(a, b):
     ### END SOLUTION
 
 # %% check="broadcast_shapes" points=5
-check.equal("broadcast_shapes((2, 3), (3,))", broadcast_shapes((2, 3), (3,)), (2, 3),
+def _broadcast(a, b):
+    try:
+        return broadcast_shapes(a, b)
+    except ValueError:
+        return ("ValueError",)
+
+
+check.equal("broadcast_shapes((2, 3), (3,))", _broadcast((2, 3), (3,)), (2, 3),
             why="the missing axis on the left counts as 1")
-check.equal("broadcast_shapes((2, 1), (3,))", broadcast_shapes((2, 1), (3,)), (2, 3),
+check.equal("broadcast_shapes((2, 1), (3,))", _broadcast((2, 1), (3,)), (2, 3),
             why="1 against 3 gives 3, and the missing axis against 2 gives 2")
-check.equal("broadcast_shapes((4, 1, 3), (2, 1))", broadcast_shapes((4, 1, 3), (2, 1)), (4, 2, 3),
+check.equal("broadcast_shapes((4, 1, 3), (2, 1))", _broadcast((4, 1, 3), (2, 1)), (4, 2, 3),
             why="compare from the right: 3|1, 1|2, 4|missing")
-check.equal("broadcast_shapes((5,), (2, 4, 5))", broadcast_shapes((5,), (2, 4, 5)), (2, 4, 5),
+check.equal("broadcast_shapes((5,), (2, 4, 5))", _broadcast((5,), (2, 4, 5)), (2, 4, 5),
             why="either side may be the shorter one")
-check.equal("broadcast_shapes((), ())", broadcast_shapes((), ()), (), why="two scalars")
-check.equal("broadcast_shapes((0, 1), (1, 4))", broadcast_shapes((0, 1), (1, 4)), (0, 4),
+check.equal("broadcast_shapes((), ())", _broadcast((), ()), (), why="two scalars")
+check.equal("broadcast_shapes((0, 1), (1, 4))", _broadcast((0, 1), (1, 4)), (0, 4),
             why="an axis of size 0 meets an axis of size 1: the 1 gives way, so 0 remains")
+_many = _broadcast((1,) * 69 + (3,), (2, 1))
+check.equal("the last three sizes of broadcast_shapes((1,) * 69 + (3,), (2, 1))",
+            _many[-3:] if isinstance(_many, tuple) else _many, (1, 2, 3),
+            why="the rule does not care how many axes there are; NumPy gives up above 64")
 check.raises("broadcast_shapes((2, 3), (2,))", ValueError, lambda: broadcast_shapes((2, 3), (2,)),
              why="3 against 2: neither is 1. Aligning from the left would be a silent bug",
              mention=["(2, 3)", "(2,)"])
@@ -320,9 +357,9 @@ Every entry-by-entry operation has the same three steps: **unwrap** the arrays, 
 function (it broadcasts by the rule you just wrote), **wrap** the result in a new `Tensor`. Write the
 three steps once, and all operators become one line each.
 
-The other operand may be a tensor, a number or an array; `_array` unwraps each of them. When the
-shapes do not go together, NumPy raises a `ValueError`; call your `broadcast_shapes` then, because its
-message is the better one.
+Either operand may be a tensor, a number or an array, and a number has no `.data`: `_array(value)`
+gives what NumPy can compute with in all three cases. When the shapes do not go together, NumPy
+raises a `ValueError`; call your `broadcast_shapes` then, because its message is the better one.
 """
 
 # %% exercise="elementwise"
@@ -352,14 +389,14 @@ def elementwise(op, a, b):
 _x, _y = Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([10.0, 20.0])
 check.tensor("elementwise(np.add, (2, 2), (2,))", elementwise(np.add, _x, _y), [[11, 22], [13, 24]],
              why="the vector is added to each row")
+check.tensor("x afterwards", _x, [[1, 2], [3, 4]],
+             why="an operation makes a new tensor; x + y must not change x")
 check.tensor("elementwise(np.subtract, x, 1)", elementwise(np.subtract, _x, 1), [[0, 1], [2, 3]],
              why="a number broadcasts against everything, and order matters: x - 1")
 check.tensor("elementwise(np.subtract, 1, x)", elementwise(np.subtract, 1, _x), [[0, -1], [-2, -3]],
              why="the tensor may be the right operand: 1 - x")
 check.tensor("elementwise(np.multiply, x, array)", elementwise(np.multiply, _x, np.array([2.0, 0.5])),
              [[2, 1], [6, 2]], why="a float64 array joins in, and the result is float32 all the same")
-check.tensor("the operands afterwards", _x, [[1, 2], [3, 4]],
-             why="an operation makes a new tensor; x + y must not change x")
 check.raises("elementwise(np.add, (2, 2), (3,))", ValueError,
              lambda: elementwise(np.add, _x, Tensor([1.0, 2.0, 3.0])),
              why="the message must name both shapes, so that the reader can find the line",
@@ -476,6 +513,10 @@ def clamp(self, min=None, max=None):
 
 # %% [markdown]
 """
+Comparisons are left out on purpose. Python then falls back to its own: `x == y` asks whether the two
+names stand for the same object, so it is `False`, silently, for two tensors with equal numbers, and
+`x > 0` is a `TypeError`. Compare the arrays instead: `x.data > 0`.
+
 ### Matrix multiplication, by loops
 
 The one operation that matters most. `C = A @ B` for `A` of shape `(m, k)` and `B` of shape `(k, n)`:
@@ -487,8 +528,11 @@ entry `(i, j)` of `C` is row `i` of `A` times column `j` of `B`, summed.
 ```
 
 So there are `m * n` entries, each with `k` multiplications and `k` additions: `2 * m * k * n`
-floating-point operations (**FLOPs**). Write it with three loops over plain NumPy arrays. It will be
-slow. How slow, you will predict and then measure.
+floating-point operations (**FLOPs**). Write it with three loops over plain NumPy arrays, one product
+of two numbers at a time. It will be slow. How slow, you will predict and then measure.
+
+This cell has no `#| export`, and that is deliberate: your package gets the fast product of the next
+exercise, and the loops stay here as the yardstick for it.
 """
 
 # %% exercise="matmul_loops"
@@ -523,15 +567,33 @@ check.close("matmul_loops (2, 3) @ (3, 4)", matmul_loops(_a, _b),
             why="the result has A's rows and B's columns; the size in the middle is summed away")
 check.close("matmul_loops (1, 3) @ (3, 1)", matmul_loops(_a[:1], _b[:, :1]), [[20]],
             why="0*0 + 1*4 + 2*8 = 20, still a matrix of shape (1, 1)")
+_c = matmul_loops(_a, _b)
+check.equal("what matmul_loops returns", f"{type(_c).__name__} of {getattr(_c, 'dtype', 'numbers')}",
+            "ndarray of float32", why="an array, as the arguments are, and 4 bytes per entry")
+_a, _b = np.ones((2, 50)), np.ones((50, 2))
+check.true("(2, 50) @ (50, 2) takes at least 200 steps of Python",
+           python_steps(lambda: matmul_loops(_a, _b)) >= 200,
+           why="2 * 2 entries of 50 products each; with @, np.dot or whole rows NumPy loops for you, "
+               "and the measurement below would compare BLAS with BLAS")
 
 # %% [markdown]
 """
 ### Matrix multiplication, by BLAS
 
-NumPy hands `@` to a BLAS library, decades of work on this one operation. Your method unwraps,
-multiplies, wraps, and refuses shapes that do not fit with a message that repairs: the last size of
-the left side must equal the second-to-last size of the right side (or its only size, for a vector).
-A message that says `inner sizes 3 and 4 differ` saves its reader an evening.
+NumPy hands `@` to a **BLAS** library (Basic Linear Algebra Subprograms), decades of work on this one
+operation. Your method unwraps, multiplies and wraps. Before that it looks at the sizes that meet:
+
+```
+(2, 3) @ (3, 4)         3 meets 3           -> (2, 4)
+(2, 3) @ (3,)           3 meets 3           -> (2,)         a vector has one size only
+(5, 2, 3) @ (5, 3, 4)   3 meets 3           -> (5, 2, 4)    five products, one per batch entry
+(2, 3) @ (4, 5)         3 against 4         error
+(2, 3) @ ()             3 against nothing   error           a scalar has no size: * was meant
+```
+
+On the left it is always the last size. On the right it is the second-to-last, except that a vector
+offers the only one it has. If they differ, raise a `ValueError` with both shapes in it: a message
+that says `inner sizes 3 and 4 differ` saves its reader an evening.
 """
 
 # %% exercise="Tensor.__matmul__"
@@ -570,9 +632,9 @@ check.tensor("(2, 3) @ (3, 4)", Tensor(_a) @ Tensor(_b), [[20, 23, 26, 29], [56,
              why="the same numbers as your loops")
 check.tensor("(2, 3) @ (3,)", Tensor(_a) @ Tensor([1.0, 0.0, -1.0]), [-2, -2],
              why="a matrix times a vector is a vector")
-check.tensor("a batch: (2, 1, 2) @ (2, 2, 1)",
-             Tensor([[[1, 2]], [[3, 4]]]) @ Tensor([[[1], [1]], [[2], [0]]]), [[[3]], [[6]]],
-             why="leading axes are a batch: one small product per entry")
+check.tensor("a batch: (3, 1, 2) @ (3, 2, 1)",
+             Tensor([[[1, 2]], [[3, 4]], [[5, 6]]]) @ Tensor([[[1], [1]], [[2], [0]], [[0], [3]]]),
+             [[[3]], [[6]], [[18]]], why="leading axes are a batch: one small product per entry")
 check.raises("(2, 3) @ (4, 5)", ValueError, lambda: Tensor(np.ones((2, 3))) @ Tensor(np.ones((4, 5))),
              why="name both shapes: the reader sees at once which side to transpose",
              mention=["(2, 3)", "(4, 5)"])
@@ -630,8 +692,13 @@ check.tensor("sum(axis=(0, 1))", _x.sum(axis=(0, 1)), 21, why="a tuple names sev
 
 # %% [markdown]
 """
-The mean is the sum divided by the number of entries that were summed, which is not always the number
-of entries of the tensor. Build it from your `sum`.
+The mean is the sum divided by the number of entries that went into it, which is not always the number
+of entries of the tensor. `axis` may be a tuple, so do not look that number up in the shape: divide the
+number of entries before by the number after. For `(2, 3)` and `axis=0` that is 6 / 3 = 2. (A tensor
+without entries can leave a sum without entries: `max(total.size, 1)` keeps you from dividing by 0.)
+
+Build it from your `sum` and `/`, and leave NumPy's own mean alone. In module 05 gradients travel along
+tensor operations; what is computed on `.data` they cannot see.
 """
 
 # %% exercise="Tensor.mean"
@@ -655,6 +722,12 @@ check.tensor("mean(axis=0)", _x.mean(axis=0), [2.5, 3.5, 6], why="two entries pe
 check.tensor("mean(axis=1)", _x.mean(axis=1), [2, 6], why="three entries per row: (1 + 2 + 3) / 3")
 check.tensor("mean(axis=-2, keepdims=True)", _x.mean(axis=-2, keepdims=True), [[2.5, 3.5, 6]],
              why="axis -2 of a matrix is axis 0, kept as a 1")
+_y = Tensor(np.arange(8.0).reshape(2, 2, 2))
+check.tensor("mean(axis=(0, 2)) of a (2, 2, 2)", _y.mean(axis=(0, 2)), [2.5, 4.5],
+             why="a tuple names several axes: (0 + 1 + 4 + 5) / 4 and (2 + 3 + 6 + 7) / 4")
+_mean = Tensor.mean
+check.connected("mean(axis=0) of x", lambda x: _mean(x, axis=0), _x,
+                why="built from tensor operations it gets its gradient for nothing in module 05")
 
 # %% [markdown]
 """
@@ -664,7 +737,8 @@ not by `n = 2`: measured from the sample's own mean, distances come out a little
 `n - 1` corrects it (Bessel's correction). `correction=0` switches that off; layer normalisation will
 want it so.
 
-Subtract the mean with `keepdims=True`, or the shapes will not go together.
+Subtract the mean with `keepdims=True`, or the shapes will not go together. Again use tensor
+operations only, so that gradients can follow.
 """
 
 # %% exercise="Tensor.var"
@@ -698,6 +772,18 @@ check.tensor("var(axis=0, keepdims=True, correction=0)",
              why="column 0: mean 0.5, squares 0.25 + 0.25, / 2")
 check.tensor("var() of 10000 + [1, 3]", Tensor([10001.0, 10003.0]).var(), 2,
              why="a shift changes no distance; E[x²] - E[x]² would lose the digits in float32")
+check.tensor("var(axis=(0, 1))", _x.var(axis=(0, 1)), 9.5,
+             why="all six: mean 3.5, squares 6.25 + 2.25 + 6.25 + 12.25 + 0.25 + 20.25 = 47.5, / 5")
+_var = Tensor.var
+check.connected("var(axis=1) of x", lambda x: _var(x, axis=1), _x,
+                why="built from tensor operations it gets its gradient for nothing in module 05")
+
+# %% [markdown]
+"""
+`max` keeps the largest number where `sum` adds. `[[1 5] [7 2]]` has the maximum 7; along the rows
+(`axis=1`) it is `[5 7]`, down the columns `[7 5]`. The shapes follow the rules of `sum`. You will need
+it with `keepdims=True` in module 02, where every row's maximum is subtracted from that row.
+"""
 
 # %% exercise="Tensor.max"
 #| export
@@ -718,6 +804,7 @@ check.tensor("max()", _x.max(), 7, why="over everything")
 check.tensor("max(axis=1)", _x.max(axis=1), [-1, 7], why="the largest of a row may be negative")
 check.tensor("max(axis=0, keepdims=True)", _x.max(axis=0, keepdims=True), [[7, 2]],
              why="axis 0 stays as a 1: softmax will subtract this maximum")
+check.tensor("max(axis=(0, 1))", _x.max(axis=(0, 1)), 7, why="a tuple names several axes")
 
 # %% given="argmax"
 #| export
@@ -770,6 +857,8 @@ def reshape(self, *shape):
 _x = Tensor([[1, 2, 3], [4, 5, 6]])
 check.tensor("(2, 3) -> reshape(3, 2)", _x.reshape(3, 2), [[1, 2], [3, 4], [5, 6]],
              why="row by row through memory; this is not a transpose")
+check.equal("x.shape afterwards", _x.shape, (2, 3),
+            why="the result is a new tensor; x keeps the shape that its other users count on")
 check.tensor("reshape((6,))", _x.reshape((6,)), [1, 2, 3, 4, 5, 6], why="a tuple is welcome too")
 check.tensor("reshape(-1, 2)", _x.reshape(-1, 2), [[1, 2], [3, 4], [5, 6]], why="6 / 2 = 3 rows")
 check.same_storage("x.reshape(3, 2)", _x.reshape(3, 2), _x,
@@ -783,7 +872,8 @@ check.raises("(2, 3) -> reshape(4, 2)", ValueError, lambda: _x.reshape(4, 2),
 
 Transposing a matrix swaps its two axes: entry `(i, j)` moves to `(j, i)`. In general, `permute(2, 0,
 1)` says: the new axis 0 is the old axis 2, the new axis 1 is the old axis 0, and so on. NumPy does it
-without moving a number, by changing how far it jumps in memory for each axis (the **strides**).
+it without moving a number, by changing how far it jumps in memory for each axis (the **strides**).
+As for `reshape`, one tuple is as welcome as several ints: `permute((2, 0, 1))`.
 """
 
 # %% exercise="Tensor.permute"
@@ -800,12 +890,13 @@ def permute(self, *axes):
     ### BEGIN SOLUTION
     if len(axes) == 1 and isinstance(axes[0], (tuple, list)):
         axes = tuple(axes[0])
-    if sorted(axis % self.ndim for axis in axes) != list(range(self.ndim)):
+    try:
+        return Tensor(self.data.transpose(axes))
+    except ValueError:
         raise ValueError(
             f"permute: {axes} must name each axis of {self.shape} exactly once, "
             f"from 0 to {self.ndim - 1}."
-        )
-    return Tensor(self.data.transpose(axes))
+        ) from None
     ### END SOLUTION
 
 # %% check="Tensor.permute" points=4
@@ -816,9 +907,10 @@ _y = Tensor(np.arange(24.0).reshape(2, 3, 4))
 check.tensor("(2, 3, 4) -> permute(2, 0, 1)", _y.permute(2, 0, 1),
              [[[i * 12 + j * 4 + k for j in range(3)] for i in range(2)] for k in range(4)],
              why="entry (k, i, j) of the result is entry (i, j, k) of x")
-check.tensor("permute(0, 2, -2)", _y.permute(0, 2, -2),
-             [[[i * 12 + j * 4 + k for j in range(3)] for k in range(4)] for i in range(2)],
-             why="axis -2 of three axes is axis 1")
+check.tensor("permute((1, 2, -3))", _y.permute((1, 2, -3)),
+             [[[i * 12 + j * 4 + k for i in range(2)] for k in range(4)] for j in range(3)],
+             why="a tuple is welcome too, and axis -3 of three axes is axis 0")
+check.equal("x.shape afterwards", _x.shape, (2, 3), why="the result is a new tensor")
 check.same_storage("x.permute(1, 0)", _x.permute(1, 0), _x, why="only the strides change")
 check.raises("permute(0, 0)", ValueError, lambda: _x.permute(0, 0),
              why="axis 1 is missing and axis 0 is there twice", mention=["(2, 3)"])
@@ -888,6 +980,8 @@ check.tensor("x[:, 1]", _x[:, 1], [2, 5], why="one column: axis 1 is gone")
 check.tensor("x[0, 2]", _x[0, 2], 3, why="one entry, still a tensor")
 check.tensor("x[Tensor([1, 0])]", _x[Tensor([1, 0])], [[4, 5, 6], [1, 2, 3]],
              why="a tensor of whole numbers selects rows")
+check.tensor("x[Tensor([1, 0]), Tensor([0, 2])]", _x[Tensor([1, 0]), Tensor([0, 2])], [4, 3],
+             why="tensors inside a tuple become integers too: entries (1, 0) and (0, 2)")
 check.tensor("x[x.data > 2]", _x[_x.data > 2], [3, 4, 5, 6], why="a mask keeps what is true")
 check.same_storage("x[:, 1]", _x[:, 1], _x, why="a slice is a view of the same memory")
 
@@ -922,10 +1016,10 @@ def cat(*tensors, axis=0):
 
 # %% check="Tensor.cat" points=3
 _a, _b = Tensor([[1, 2], [3, 4]]), Tensor([[5, 6]])
-check.tensor("cat((2, 2), (1, 2), axis=0)", Tensor.cat(_a, _b, axis=0), [[1, 2], [3, 4], [5, 6]],
-             why="rows below rows: 2 + 1 = 3 rows")
 check.tensor("cat((2, 2), (2, 2), axis=1)", Tensor.cat(_a, _a, axis=1), [[1, 2, 1, 2], [3, 4, 3, 4]],
              why="columns beside columns")
+check.tensor("cat((2, 2), (1, 2), axis=0)", Tensor.cat(_a, _b, axis=0), [[1, 2], [3, 4], [5, 6]],
+             why="rows below rows: 2 + 1 = 3 rows")
 check.tensor("cat of three", Tensor.cat(Tensor([1]), Tensor([2]), Tensor([3])), [1, 2, 3],
              why="any number of tensors")
 check.raises("cat((2, 2), (1, 2), axis=1)", ValueError, lambda: Tensor.cat(_a, _b, axis=1),
@@ -935,7 +1029,9 @@ check.raises("cat((2, 2), (1, 2), axis=1)", ValueError, lambda: Tensor.cat(_a, _
 """
 `stack` joins along a **new** axis: two images of shape `(28, 28)` become a batch of shape
 `(2, 28, 28)`. It needs no new idea: give every tensor an axis of size 1 at that place (`unsqueeze`),
-then `cat` along it. The next cell first gives you PyTorch's spelling of `cat`, which takes a list.
+then `cat` along it. Made of tensor operations like that (and not by `np.stack`), it will pass
+gradients on without a rule of its own. The next cell first gives you PyTorch's spelling of `cat`,
+which takes a list.
 """
 
 # %% exercise="stack"
@@ -962,6 +1058,8 @@ check.tensor("stack([a, b], axis=1)", stack([_a, _b], axis=1), [[1, 4], [2, 5], 
              why="the new axis comes second: pairs")
 check.tensor("stack of two (1, 2)", stack([Tensor([[1, 2]]), Tensor([[3, 4]])], axis=0),
              [[[1, 2]], [[3, 4]]], why="(1, 2) twice gives (2, 1, 2): one axis more than cat")
+check.connected("stack([a, b])", lambda a, b: stack([a, b]), _a, _b,
+                why="built from unsqueeze and cat it gets its gradient for nothing in module 05")
 
 # %% [markdown]
 """
@@ -1081,7 +1179,8 @@ print("row means after the right one:", right.mean(axis=1).tolist())
 """
 ## Reflect
 
-Predict with pencil and paper, write the number into the cell, and the check says whether it holds.
+Predict with pencil and paper and write your answer into the cell: a number, or, where you choose
+between lettered options, the letter in quotes, like `"a"`. The check says whether it holds.
 
 **1.** MNIST has 60,000 training images of 28 by 28 pixels. As one float32 tensor, how many
 megabytes (10⁶ bytes)?
@@ -1149,6 +1248,8 @@ check.choice("the call that gives one mean per channel", channel_mean, "Yw==", [
 **Open question.** Ints and slices give a view, lists and masks a copy. Why can a list of rows not be
 a view? And which of your programs would break if slices were copies, or if lists were views?
 
+*Graded by a person, after you hand the notebook in; no check reads it.*
+
 *Your answer:*
 """
 
@@ -1168,8 +1269,18 @@ be compiled.
 | symptom | cause | where to look |
 |---|---|---|
 | `do not broadcast` | sizes that differ and are not 1, compared from the right | print both shapes; a missing `keepdims=True` is the usual reason |
-| `inner sizes` | matmul of shapes that do not meet | one side needs `.T`, or a layer got the wrong number of inputs |
+| `inner sizes` | matmul of shapes that do not meet, or a size taken from the wrong end of a shape | one side needs `.T`, or a layer got the wrong number of inputs |
 | `does not support ufuncs` | a NumPy function called on a Tensor | use the tensor's method, or unwrap `.data` inside the method |
-| `has no attribute 'data'` | an operation returned an array or a number instead of a Tensor | the return line: wrap it, `Tensor(...)` |
+| `'int' object has no attribute 'data'`, `'float' object has no attribute 'data'` | `.data` asked of a plain number | unwrap with `_array`, which leaves numbers alone |
+| `'list' object has no attribute 'data'` | a list of tensors where single tensors are taken | `Tensor.cat` takes them one by one, `cat` and `stack` take a list |
+| `'Tensor' object has no attribute 'data'` | `__init__` ended without setting it | `self.data = ...`, not only `data = ...` |
+| `memoryview` | `.data` asked of a NumPy array: it has a `.data` of its own, raw memory | an operation returned an array, or `.data` stands twice |
+| `NoneType` | a method ended without `return` | the last line of the method that made this value |
+| `object has no attribute` | a misspelt name, or a value of another type than you think | print `type(...)` of what stands before the dot |
+| `not supported between instances of 'Tensor'` | tensors are not compared | compare the arrays: `x.data > 0` |
+| `only integers, slices` | a tensor used as an index, and tensors are float32 | `_index(key)` makes integers of it |
+| `cannot be interpreted as an integer`, `for %: 'tuple' and 'int'` | a tuple where ints are wanted: with `*shape`, `reshape((6,))` arrives as `((6,),)` | unpack a single tuple first |
+| `tuple indices must be integers` | a tuple of axes used to look up one size | count the entries before and after instead |
 | `setting an array element with a sequence` | lists of unequal length | every row must have the same length |
+| `is not defined` | a misspelt name, a cell that has not run, or a letter without quotes | the line it names |
 """

@@ -40,6 +40,34 @@ def complaints(call):
         call()
     return tuple(str(warning.message) for warning in caught)
 
+
+def largest_exponent(call):
+    """The largest number that np.exp is given while `call()` runs; 0.0 if none is above 0."""
+    seen, exp = [0.0], np.exp
+
+    def watched(x, *args, **options):
+        where = options.get("where", True)
+        seen.append(float(np.max(np.asarray(x), initial=0.0, where=where)))
+        return exp(x, *args, **options)
+
+    np.exp = watched
+    try:
+        call()
+    finally:
+        np.exp = exp
+    return max(seen)
+
+
+def runs(layer, call):
+    """How often the `forward` of the class `layer` runs while `call()` runs."""
+    count, forward = [], layer.forward
+    layer.forward = lambda self, x: (count.append(1), forward(self, x))[1]
+    try:
+        call()
+    finally:
+        layer.forward = forward
+    return len(count)
+
 # %% [markdown]
 """
 ## Why: ten layers that are one layer
@@ -141,7 +169,7 @@ relu(x)    0    0    0   0.5   2        _____/
 ```
 
 One comparison per entry is all it takes. Write `forward`: unwrap (`x.data`), compute with NumPy,
-wrap in a new `Tensor`.
+wrap in a new `Tensor`. (NumPy's functions refuse a Tensor, and `x > 0` is for arrays only.)
 
 Two inputs are there to catch shortcuts. `-inf` is negative, so its result is 0. And `nan` must stay
 `nan`: if a computation went wrong earlier, the activation must not hide it.
@@ -188,19 +216,23 @@ sigmoid(x)         0   0.25  0.5  0.75     1         0 |_____/
 
 (1.1 is nearly ln 3, and exp(ln 3) = 3: check the 0.75.) Written like that it takes `exp(1000)` for
 `x = -1000`. Multiply numerator and denominator by `exp(x)`, and you get `exp(x) / (1 + exp(x))`:
-the same function, which takes `exp(1000)` for `x = +1000`. Each form is safe on one side. Written
-with `exp(-|x|)`, which is never more than 1, they have the same denominator:
+the same function, which takes `exp(1000)` for `x = +1000`. So each form is safe on one side:
 
 ```
-x >= 0       1    / (1 + exp(-|x|))
-x <  0    exp(x)  / (1 + exp(-|x|))
+x >= 0       1    / (1 + exp(-x))
+x <  0    exp(x)  / (1 + exp(x))
 ```
 
-Write it for a NumPy array, so that the other activations can use it. (Is there one expression for
-both numerators?) Two traps on the way. First, `np.where(x >= 0, a, b)` computes **both** `a` and
-`b` for every entry and then picks, so an overflow in the one that is not picked still warns.
-Second, it is true that `sigmoid(x) = 1 - sigmoid(-x)`, but float32 keeps 7 digits: `sigmoid(-20)`
-is 2.06e-9, and `1 - 0.999999998` rounds to 0.
+Picking with `np.where(x >= 0, a, b)` is no way out: it computes **both** `a` and `b` for every entry
+and picks afterwards, overflow included. Find one expression that is safe everywhere instead. The two
+denominators are one already, `1 + exp(-|x|)`. Now the numerators: 1 is `exp(0)`, the other is
+`exp(x)`. Which number, made of x and 0, must go into `exp` so that both lines come out right?
+
+Write it with NumPy, an array in and an array out, so that the other activations can use it. Three
+shortcuts do not lead there. Clipping x gives every input beyond the limit the limit's value.
+Silencing the warning leaves the overflow where it is (the check looks at what `exp` is given). And
+`sigmoid(x) = 1 - sigmoid(-x)` is true, but float32 keeps 7 digits: `sigmoid(-20)` is 2.06e-9, and
+`1 - 0.999999998` rounds to 0.
 """
 
 # %% exercise="sigmoid"
@@ -219,17 +251,26 @@ def sigmoid(x):
 
 # %% check="sigmoid" points=6
 _x = np.log(np.array([[1.0, 3.0], [1 / 3, 9.0]], dtype=np.float32))
-check.close("sigmoid of ln [[1, 3], [1/3, 9]]", sigmoid(_x), [[0.5, 0.75], [0.25, 0.9]],
+_y = sigmoid(_x)
+check.close("sigmoid of ln [[1, 3], [1/3, 9]]", _y, [[0.5, 0.75], [0.25, 0.9]],
             why="exp(-ln 3) = 1/3 and 1 / (1 + 1/3) = 3/4; for ln(1/3) it is 1 / (1 + 3) = 1/4")
-_far = np.array([-1000.0, 1000.0, -90.0, 90.0], dtype=np.float32)
-check.close("sigmoid([-1000, 1000, -90, 90])", sigmoid(_far), [0, 1, 0, 1],
+check.equal("type of sigmoid(array)", type(_y).__name__, "ndarray",
+            why="an array in, an array out: the class Sigmoid, below, does the wrapping")
+check.close("the input afterwards", _x, np.log([[1, 3], [1 / 3, 9]]),
+            why="the array belongs to the tensor that was passed: never write into it")
+_far = np.array([-1000.0, 700.0, -90.0, 90.0], dtype=np.float32)
+check.close("sigmoid([-1000, 700, -90, 90])", sigmoid(_far), [0, 1, 0, 1],
             why="a confident network really produces such numbers; nan here is inf / inf")
+check.equal("the largest number that exp was given for these, or 0",
+            largest_exponent(lambda: sigmoid(_far)), 0.0,
+            why="exp of a positive number overflows from 89 on: only ever give it zero or less")
 check.equal("NumPy's warnings for these four", complaints(lambda: sigmoid(_far)), (),
-            why="exp of a positive number overflows from 89 on: take it of -|x| only")
-_tail = np.array([-20.0, -30.0, -60.0], dtype=np.float32)
-check.close("sigmoid([-20, -30, -60])", sigmoid(_tail), [2.0611537e-9, 9.3576230e-14, 8.756511e-27],
-            rtol=1e-4, atol=0, why="for x << 0 the sigmoid is about exp(x): small, but not 0, and "
-            "its logarithm (a loss, in module 04) is -20, not -inf")
+            why="a warning says that something went wrong on the way, though the result looks right")
+_tail = np.array([-20.0, -30.0, -60.0, -85.0], dtype=np.float32)
+check.close("sigmoid([-20, -30, -60, -85])", sigmoid(_tail),
+            [2.0611537e-9, 9.3576230e-14, 8.756511e-27, 1.2160993e-37], rtol=1e-4, atol=0,
+            why="for x << 0 the sigmoid is about exp(x): small, but not 0, and its logarithm (a "
+                "loss, in module 04) is -20, not -inf")
 
 # %% given="Sigmoid"
 #| export
@@ -325,10 +366,13 @@ _x = Tensor(np.log([[1, 3], [1 / 3, 9]]))
 check.tensor("SiLU()(ln [[1, 3], [1/3, 9]])", SiLU()(_x),
              [[0, 0.75 * np.log(3)], [-0.25 * np.log(3), 0.9 * np.log(9)]],
              why="the sigmoids are 1/2, 3/4, 1/4, 9/10, each times x itself")
+check.tensor("the input afterwards", _x, np.log([[1, 3], [1 / 3, 9]]),
+             why="the gradient will need x itself: never write into the input")
 _far = Tensor([-1000.0, 1000.0])
 check.tensor("SiLU()([-1000, 1000])", SiLU()(_far), [0, 1000],
              why="the gate is shut on the left and open on the right")
-check.equal("NumPy's warnings for these two", complaints(lambda: SiLU()(_far)), (),
+check.equal("the largest number that exp was given for these two, or 0",
+            largest_exponent(lambda: SiLU()(_far)), 0.0,
             why="a second formula for the sigmoid would overflow again: use your own")
 
 # %% [markdown]
@@ -344,22 +388,9 @@ x          -2        -1       0        1        2
 gelu(x)  -0.0455  -0.1587     0     0.8413   1.9545
 ```
 
-`erf` is the integral of the bell curve. NumPy does not have it, so it is given below: a polynomial
-from a handbook of 1964, wrong by at most 1.5e-7, which is what float32 can see.
-
-`erf` used to be slow or missing, so GELU's authors also gave an approximation by tanh:
-
-```
-gelu(x) ~ x/2 * (1 + tanh( sqrt(2/pi) * (x + 0.044715 * x^3) ))
-```
-
-GPT-2 was trained with it, so whoever loads its weights needs exactly this one. PyTorch offers both
-by `approximate="none"` and `"tanh"`, and so do you. They differ in the fourth decimal, at every
-layer.
-
-Two habits for the code. Write x³ as `x * x * x`; the measurement below shows why. And write
-`2**0.5` rather than `np.sqrt(2)`: the latter is a NumPy float64, and float64 times float32 makes
-float64 arrays, twice the bytes at each step. Python's own numbers adapt to the array.
+`erf` (the *error function*) is the integral of the bell curve. NumPy does not have it, so the next
+cell gives it: a polynomial from a handbook of 1964, wrong by at most 1.5e-7, which is about the last
+digit that float32 can see.
 """
 
 # %% given="erf"
@@ -378,6 +409,23 @@ def erf(x):
     for coefficient in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         polynomial = (polynomial + coefficient) * t
     return np.sign(x) * (1 - polynomial * np.exp(-z * z))
+
+# %% [markdown]
+"""
+`erf` used to be slow or missing, so GELU's authors also gave an approximation by tanh:
+
+```
+gelu(x) ~ x/2 * (1 + tanh( sqrt(2/pi) * (x + 0.044715 * x^3) ))
+```
+
+The two differ in the fourth decimal. GPT-2 was trained with the second, so whoever loads its weights
+needs exactly that one. PyTorch offers both, `approximate="none"` and `"tanh"`, and so do you:
+`self.approximate` says which formula `forward` must use.
+
+When you type them in, write x³ as `x * x * x` (the measurement below shows why), and roots as
+`2**0.5`, not `np.sqrt(2)`. The latter is a NumPy float64, which turns float32 arrays into float64, at
+twice the bytes; Python's own numbers adapt to the array.
+"""
 
 # %% exercise="GELU"
 #| export
@@ -448,6 +496,8 @@ which the result adds to 1, and `keepdims=True` is what lets the division broadc
 own maximum, not that of the whole batch: a row far below the batch's maximum would become 0/0.
 
 A score of `-inf` must give the probability 0: that is how attention will mask words.
+
+Like `sigmoid`, this is a function of arrays: an array in, an array out.
 """
 
 # %% exercise="softmax"
@@ -468,10 +518,12 @@ def softmax(x, dim=-1):
 
 # %% check="softmax" points=8
 check.close("softmax of [0, ln 2, ln 5]", softmax(np.log(np.array([1.0, 2.0, 5.0]))),
-            [0.125, 0.25, 0.625], why="the exps are 1, 2, 5 and their sum is 8")
+            [0.125, 0.25, 0.625], rtol=1e-9, atol=0, why="the exps are 1, 2, 5 and their sum is 8")
 _x = np.log(np.array([[1.0, 3.0], [4.0, 1.0]]))
 check.close("softmax of ln [[1, 3], [4, 1]], dim=-1", softmax(_x, dim=-1),
             [[0.25, 0.75], [0.8, 0.2]], why="each row has its own sum: 1 + 3 and 4 + 1")
+check.equal("type of softmax(array)", type(softmax(_x)).__name__, "ndarray",
+            why="an array in, an array out: the class Softmax, below, does the wrapping")
 check.close("the input afterwards", _x, np.log([[1, 3], [4, 1]]),
             why="x -= ... writes into the caller's array; x - ... makes a new one")
 check.close("the same, dim=0", softmax(_x, dim=0), [[0.2, 0.75], [0.8, 0.25]],
@@ -480,14 +532,14 @@ check.close("softmax of ln of a (2, 2, 2), dim=1",
             softmax(np.log(np.array([[[1.0, 1.0], [3.0, 4.0]], [[1.0, 9.0], [1.0, 1.0]]])), dim=1),
             [[[0.25, 0.2], [0.75, 0.8]], [[0.5, 0.9], [0.5, 0.1]]],
             why="dim=1 is the middle axis here: entries (i, 0, k) and (i, 1, k) add to 1")
-_far = np.array([[1000.0, 1001.0], [-1001.0, -1000.0]], dtype=np.float32)
-check.close("softmax of [[1000, 1001], [-1001, -1000]]", softmax(_far),
-            [[0.26894142, 0.73105858]] * 2,
-            why="only differences count, so both rows equal softmax([0, 1]); a nan is inf / inf or "
+_far = np.array([[1000.0, 1001.0], [-1001.0, -1000.0], [0.0, 100.0]], dtype=np.float32)
+check.close("softmax of [[1000, 1001], [-1001, -1000], [0, 100]]", softmax(_far),
+            [[0.26894142, 0.73105858], [0.26894142, 0.73105858], [0, 1]],
+            why="only differences count, so rows 0 and 1 equal softmax([0, 1]); a nan is inf / inf or "
                 "0 / 0: subtract each row's own maximum first")
-check.equal("NumPy's warnings for these", complaints(lambda: softmax(_far)), (),
-            why="exp of zero or less cannot overflow")
-check.close("softmax([0, -inf, 0])", softmax(np.array([0.0, -np.inf, 0.0])), [0.5, 0, 0.5],
+check.equal("the largest number that exp was given for these, or 0",
+            largest_exponent(lambda: softmax(_far)), 0.0, why="exp of zero or less cannot overflow")
+check.close("softmax([0, -inf, 0])", softmax(np.array([0.0, -np.inf, 0.0])), [0.5, 0, 0.5], atol=0,
             why="a masked score has probability exactly 0")
 
 # %% given="Softmax"
@@ -512,8 +564,9 @@ class Softmax(Activation):
 
 Losses want the **logarithm** of a probability. Take it of the softmax, and it is too late: with
 scores `[0, 1000]` the first probability is exp(-1000), which float32 rounds to 0, and log(0) is
--inf. The answer, -1000, is a perfectly good float32. Work the logarithm into the formula instead,
-with m the maximum along `dim`:
+-inf. The answer, -1000, is a perfectly good float32. (A small number added before the log does not
+bring it back: log(1e-9) is -20.7.) Work the logarithm into the formula instead, with m the maximum
+along `dim`:
 
 ```
 log softmax(x) = log( exp(x - m) / sum(exp(x - m)) )
@@ -547,16 +600,19 @@ def log_softmax(x, dim=-1):
 
 # %% check="log_softmax" points=6
 _x = np.log(np.array([[1.0, 3.0], [4.0, 1.0]]))
-check.close("log_softmax of ln [[1, 3], [4, 1]]", log_softmax(_x),
+_y = log_softmax(_x)
+check.close("log_softmax of ln [[1, 3], [4, 1]]", _y,
             np.log([[0.25, 0.75], [0.8, 0.2]]), why="the logarithms of 1/4, 3/4 and of 4/5, 1/5")
+check.equal("type of log_softmax(array)", type(_y).__name__, "ndarray",
+            why="an array in, an array out: the class LogSoftmax, below, does the wrapping")
 check.close("the input afterwards", _x, np.log([[1, 3], [4, 1]]),
             why="x -= ... writes into the caller's array; x - ... makes a new one")
 check.close("the same, dim=0", log_softmax(_x, dim=0), np.log([[0.2, 0.75], [0.8, 0.25]]),
             why="along axis 0 the columns are the distributions")
-_far = np.array([[0.0, 200.0], [-200.0, -201.0]], dtype=np.float32)
-check.close("log_softmax of [[0, 200], [-200, -201]]", log_softmax(_far),
-            [[-200, 0], [-0.31326169, -1.31326169]], atol=1e-4,
-            why="-200 is an ordinary number, though exp(-200) is not one; -inf means that it was "
+_far = np.array([[0.0, 1000.0], [-200.0, -201.0]], dtype=np.float32)
+check.close("log_softmax of [[0, 1000], [-200, -201]]", log_softmax(_far),
+            [[-1000, 0], [-0.31326169, -1.31326169]], atol=1e-4,
+            why="-1000 is an ordinary number, though exp(-1000) is not one; -inf means that it was "
                 "rounded to 0 before the log, and +inf that a sum was")
 check.equal("NumPy's warnings for these", complaints(lambda: log_softmax(_far)), (),
             why="neither an overflow nor a log(0) may happen on the way")
@@ -594,7 +650,8 @@ answer wanted      0   1   0     = relu(s) + ? * relu(s - 1)
 
 Write it as a network: a first layer `x @ W + b` that computes `s` and `s - 1` for every row, then
 `ReLU`, then a second matrix product that adds the two with the right weights. You choose W, b and
-the weights by hand; finding them by learning is what modules 05 to 07 are for.
+the weights by hand; finding them by learning is what modules 05 to 07 are for. (Comparing the two
+inputs would answer as well, but nothing could learn that; the check wants to see your `ReLU` at work.)
 """
 
 # %% exercise="xor"
@@ -619,6 +676,8 @@ check.tensor("xor of [0, 0], [0, 1], [1, 0], [1, 1]", xor(_x), [0, 1, 1, 0],
              why="for s = 2 the first unit gives 2 and the second 1: 2 + ? * 1 must be 0")
 check.tensor("xor of one row [1, 1]", xor(Tensor([[1, 1]])), [0],
              why="each row is answered by itself, whatever the batch")
+check.true("xor bends with your ReLU", runs(ReLU, lambda: xor(_x)) > 0,
+           why="the point is a network: two matrix products with a bend between them")
 
 # %% [markdown]
 """
@@ -680,7 +739,7 @@ for name, call in calls:
 """
 Three things to see. On the large tensor ReLU costs about what copying costs: the comparison is
 free, and what you pay for is moving each float32 in and each result out. Such an operation is
-**memory-bound**. Tanh is one NumPy call; the sigmoid is seven, with two exps and a division, and
+**memory-bound**. Tanh is one NumPy call; the sigmoid is about seven, with exps and a division, and
 each step writes a whole temporary array that the next one reads back. GELU by `erf` does so two
 dozen times, in float64. And `x ** 3` calls a general power function where two multiplications would
 do.
@@ -723,8 +782,9 @@ for name, layer in [("wrong, dim=0 ", Softmax(dim=0)), ("right, dim=-1", Softmax
 """
 ## Reflect
 
-Predict with pencil and paper (a pocket calculator is fine), write the number into the cell, and the
-check says whether it holds.
+Predict with pencil and paper (a pocket calculator is fine) and write your answer into the cell: a
+number, or, where you choose between lettered options, the letter in quotes, like `"a"`. The check says
+whether it holds.
 
 **1.** Graphics processors like to compute in float16, 2 bytes per number, whose largest number is
 65,504. Up to which x is `exp(x)` finite there? One decimal is enough.
@@ -771,7 +831,7 @@ relu_megabytes = 25e6 * (4 + 4) / 1e6
 
 # %% check="predict.relu_megabytes" points=2
 check.prediction("megabytes moved by ReLU over 25 million entries", relu_megabytes, "MjAwLjA=",
-                 unit="MB", why="every float32 is read once and every result is written once")
+                 rel=0.02, unit="MB", why="every float32 is read once and every result is written once")
 
 # %% [markdown]
 """
@@ -815,7 +875,7 @@ check.choice("what changes a softmax", softmax_changes, "Yg==", ["a", "b", "c", 
 cannot overflow." Give a row of scores for which this is wrong, with both results, and say why
 subtracting the maximum is not wrong for any row.
 
-*Graded: one point for a row and its two results, one for the reason.*
+*Graded by a person, after you hand the notebook in; no check reads it.*
 
 *Your answer:*
 """
@@ -844,8 +904,16 @@ line by now, and in-place variants, which save memory but overwrite what the gra
 | `invalid value encountered in subtract` | inf - inf: a row that is all -inf, or exp overflowed | a mask that leaves no entry at all |
 | `divide by zero encountered in log` | a probability was rounded to 0 before the log | use log_softmax on the scores, not log of softmax |
 | `invalid value encountered in multiply` | inf * 0, from multiplying by a mask | np.maximum instead of x * (x > 0) |
+| `does not support ufuncs` | a NumPy function called on a Tensor, or an array function such as `sigmoid` | unwrap first: np.maximum(x.data, 0), sigmoid(x.data) |
+| `not supported between instances of 'Tensor'` | tensors are not compared | compare the array: x.data > 0 |
+| `truth value of an array` | `if`, `max` or `and` on a whole array | a NumPy function that goes entry by entry: np.maximum, np.where |
 | `expected a Tensor` | an activation called on an array or a number | wrap the input: Tensor(x) |
-| `has no attribute 'data'` | an operation returned an array or a number instead of a Tensor | the return line: wrap it, Tensor(...) |
-| `is out of bounds for array of dimension` | dim names an axis that x does not have | print x.shape; the last axis is dim=-1 |
+| `takes no arguments` | the class was called with the numbers | make the layer, then call it: ReLU()(x) |
+| `memoryview` | `.data` asked of an array: it has a `.data` of its own, raw memory | an operation returned an array, or .data stands twice |
+| `NoneType` | a function or `forward` ended without `return` | its last line |
+| `object has no attribute` | a misspelt name, or a method that Tensor does not have | NumPy's function on x.data, wrapped in Tensor |
+| `has no attribute 'erf'` | NumPy has no erf | the erf given above |
+| `is out of bounds for array of dimension` | dim names an axis that x does not have, or a fixed axis was used | hand dim on; print x.shape; the last axis is dim=-1 |
 | `could not be broadcast together` | a maximum or a sum without its axis | keepdims=True |
+| `is not defined` | a misspelt name, a cell that has not run, a missing `self.`, or a letter without quotes | the line it names |
 """

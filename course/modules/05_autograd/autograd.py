@@ -32,6 +32,7 @@ from tinytorch.core.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss
 from tinytorch.core.tensor import Tensor
 
 # %% given="tools"
+import sys
 import time
 
 import tito.checks as check
@@ -212,7 +213,23 @@ does it follow `b`? (`-a / b²` times, which is `-out / b`.) `__rsub__(a, b)` is
 `__rtruediv__(a, b)` is `b / a`. For `a ** b` the rule for `a` is the power rule; the one for `b` is
 given as `_power_exponent`, because its logarithm needs care at 0. `-a` has one operand, so `NEG` holds one
 rule, a function of `(g, out, a)`; mind the comma that makes it a tuple: `(rule,)`.
+
+A rule returns a new array, or `g` itself. It never changes `g` or an operand in place (`g *= b`): others still
+need them. So the checks hand out arrays that cannot be written into, by way of the next cell.
 """
+
+# %% given="read_only"
+def _read_only(rule):
+    """`rule` with arrays it cannot write into: others still need g and the operands as they are."""
+
+    def guarded(*args, **options):
+        views = [a.view() if isinstance(a, np.ndarray) else a for a in args]
+        for view in views:
+            if isinstance(view, np.ndarray):
+                view.flags.writeable = False
+        return rule(*views, **options)
+
+    return guarded
 
 # %% exercise="rules.arithmetic"
 #| exporti
@@ -242,9 +259,11 @@ for _name, _rules, _f, _left in [
     ("b / a (__rtruediv__)", RDIV, lambda a, b: b / a, _a), ("a ** b", POW, lambda a, b: a**b, _p),
 ]:
     for _position in (0, 1):
-        check.rule(f"{_name}, rule for {'ab'[_position]}", _rules[_position], _position, _f, _left, _b,
-                   why="compared with central differences at a of shape (2, 2), b of shape (2,)")
-check.rule("-a", NEG[0], 0, lambda a: -a, _a, why="the sign turns around on the way back too")
+        check.rule(f"{_name}, rule for {'ab'[_position]}", _read_only(_rules[_position]), _position, _f,
+                   _left, _b, why="compared with central differences at a of shape (2, 2), b of shape (2,)")
+check.rule("-a", _read_only(NEG[0]), 0, lambda a: -a, _a, why="the sign turns around on the way back too")
+check.close("a ** 2, rule for a, at a = 0", POW[0](np.ones(1), np.zeros(1), np.zeros(1), 2.0), [0],
+            why="2 * 0 = 0: b * out / a would be 0 / 0 there")
 
 # %% [markdown]
 """
@@ -277,10 +296,11 @@ ABS = (lambda g, out, x: g * np.sign(x),)
 
 # %% check="rules.functions" points=3
 _x = np.array([[0.5, 1.0], [2.0, 3.0]])
-check.rule("exp", EXP[0], 0, np.exp, _x, why="the slope of eˣ is eˣ: the output itself")
-check.rule("log", LOG[0], 0, np.log, _x, why="the slope of log x is 1 / x")
-check.rule("sqrt", SQRT[0], 0, np.sqrt, _x, why="the slope of √x is 1 / (2√x)")
-check.rule("abs", ABS[0], 0, np.abs, np.array([-2.0, 3.0]), why="-1 left of 0, +1 right of it")
+check.rule("exp", _read_only(EXP[0]), 0, np.exp, _x, why="the slope of eˣ is eˣ: the output itself")
+check.rule("log", _read_only(LOG[0]), 0, np.log, _x, why="the slope of log x is 1 / x")
+check.rule("sqrt", _read_only(SQRT[0]), 0, np.sqrt, _x, why="the slope of √x is 1 / (2√x)")
+check.rule("abs", _read_only(ABS[0]), 0, np.abs, np.array([-2.0, 3.0, -1.0]),
+           why="-1 left of 0, +1 right of it; g may have either sign")
 check.close("abs at exactly 0", ABS[0](np.array([1.0]), np.array([0.0]), np.array([0.0])), [0],
             why="at the corner no slope is right; 0, the middle, is PyTorch's convention")
 
@@ -321,12 +341,12 @@ def matmul_gradient(position, g, a, b):
 _a, _b = np.arange(6.0).reshape(2, 3) / 4, np.arange(12.0).reshape(3, 4) / 8 - 0.5
 for _position, _name in ((0, "A (2, 3)"), (1, "B (3, 4)")):
     check.rule(f"A @ B, gradient of {_name}",
-               lambda g, out, a, b, _p=_position: matmul_gradient(_p, g, a, b), _position,
+               _read_only(lambda g, out, a, b, _p=_position: matmul_gradient(_p, g, a, b)), _position,
                lambda a, b: a @ b, _a, _b, why="g @ B.T for A, A.T @ g for B")
 _a, _b = np.arange(12.0).reshape(2, 2, 3) / 9, np.arange(6.0).reshape(2, 3, 1) / 5
 for _position, _name in ((0, "A (2, 2, 3)"), (1, "B (2, 3, 1)")):
     check.rule(f"a batch of products, gradient of {_name}",
-               lambda g, out, a, b, _p=_position: matmul_gradient(_p, g, a, b), _position,
+               _read_only(lambda g, out, a, b, _p=_position: matmul_gradient(_p, g, a, b)), _position,
                lambda a, b: a @ b, _a, _b, why=".T would turn the batch axis around as well")
 
 # %% given="matmul_rule"
@@ -401,6 +421,9 @@ check.close("axis=-1, keepdims", restore(np.array([[1.0], [2.0]]), (2, 2), axis=
             [[1, 1], [2, 2]], why="the 1 is still there: no axis to put back")
 check.close("axis=(0, 2) of (2, 2, 2)", restore(_g, (2, 2, 2), axis=(0, 2)),
             [[[10, 10], [20, 20]]] * 2, why="a tuple of axes comes back at once")
+check.close("axis=(-1, 1) of (2, 2, 2)", restore(_g, (2, 2, 2), axis=(-1, 1)),
+            [[[10, 10], [10, 10]], [[20, 20], [20, 20]]],
+            why="in any order, negative ones too: what is left is axis 0")
 
 # %% [markdown]
 """
@@ -426,10 +449,10 @@ def max_gradient(g, out, x, axis=None, keepdims=False):
 
 # %% check="max_gradient" points=4
 _x = np.array([[1.0, 7.0, 3.0], [6.0, 2.0, 4.0]])
-check.rule("max()", max_gradient, 0, lambda x: x.max(), _x, why="only the largest entry moves it")
-check.rule("max(axis=1)", partial(max_gradient, axis=1), 0, lambda x: x.max(axis=1), _x,
+check.rule("max()", _read_only(max_gradient), 0, lambda x: x.max(), _x, why="only the largest entry moves it")
+check.rule("max(axis=1)", _read_only(partial(max_gradient, axis=1)), 0, lambda x: x.max(axis=1), _x,
            why="one winner per row")
-check.rule("max(axis=0, keepdims)", partial(max_gradient, axis=0, keepdims=True), 0,
+check.rule("max(axis=0, keepdims)", _read_only(partial(max_gradient, axis=0, keepdims=True)), 0,
            lambda x: x.max(axis=0, keepdims=True), _x, why="one winner per column")
 check.close("a tie: [3, 5, 5]", max_gradient(np.array(1.0), np.array(5.0), np.array([3.0, 5.0, 5.0])),
             [0, 0.5, 0.5], why="shared equally, and the shares add up to g")
@@ -464,13 +487,13 @@ def index_gradient(g, out, x, key):
 
 # %% check="index_gradient" points=4
 _x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-check.rule("x[[0, 2, 2]]", lambda g, out, x: index_gradient(g, out, x, [0, 2, 2]), 0,
+check.rule("x[[0, 2, 2]]", _read_only(lambda g, out, x: index_gradient(g, out, x, [0, 2, 2])), 0,
            lambda x: x[[0, 2, 2]], _x, why="row 2 was used twice: its two gradients are added")
-check.rule("x[1]", lambda g, out, x: index_gradient(g, out, x, 1), 0, lambda x: x[1], _x,
+check.rule("x[1]", _read_only(lambda g, out, x: index_gradient(g, out, x, 1)), 0, lambda x: x[1], _x,
            why="one row got through, the others get 0")
-check.rule("x[:, 1]", lambda g, out, x: index_gradient(g, out, x, (slice(None), 1)), 0,
+check.rule("x[:, 1]", _read_only(lambda g, out, x: index_gradient(g, out, x, (slice(None), 1))), 0,
            lambda x: x[:, 1], _x, why="a slice and an int at once")
-check.rule("x[x > 2.5]", lambda g, out, x: index_gradient(g, out, x, x > 2.5), 0,
+check.rule("x[x > 2.5]", _read_only(lambda g, out, x: index_gradient(g, out, x, x > 2.5)), 0,
            lambda x: x[x > 2.5], _x, why="a mask")
 
 # %% [markdown]
@@ -478,9 +501,10 @@ check.rule("x[x > 2.5]", lambda g, out, x: index_gradient(g, out, x, x > 2.5), 0
 ### Rules that only move numbers
 
 `reshape` changes the brackets, so its rule changes them back. `permute(2, 0, 1)` sent axis 2 to the
-front; its rule must send each axis home: the inverse permutation, which `np.argsort(axes)` gives. `cat`
-laid tensors end to end; the rule cuts `g` apart again and hands each tensor its piece. Write these last
-two. `permute` may be called with one tuple, and with negative axes (take them modulo the number of axes).
+front; its rule must send each axis home: the inverse permutation, which `np.argsort(axes)` gives for axes from
+0 up. `permute` may be called with one tuple (the given line unpacks it), and with negative axes: take them
+modulo the number of axes. `cat` laid tensors end to end; its rule cuts `g` apart again and hands each tensor its
+piece. Write these last two.
 """
 
 # %% exercise="permute_gradient"
@@ -503,6 +527,17 @@ for _axes in ((2, 0, 1), (0, 2, 1), (1, 2, 0), (-1, 0, 1)):
     check.rule(f"permute{_axes}", lambda g, out, x, _axes=_axes: permute_gradient(g, out, x, *_axes), 0,
                lambda x, _axes=_axes: x.transpose(_axes), _x,
                why="what was axis 2 must be axis 2 again; the same order twice is not the way back")
+
+# %% [markdown]
+"""
+And the pieces. Three tensors with 1, 2 and 1 rows make 4 rows of `g`:
+
+```
+g     row 0        tensor 0
+      rows 1, 2    tensor 1: begins where those before it end, and is 2 long
+      row 3        tensor 2
+```
+"""
 
 # %% exercise="cat_gradient"
 #| exporti
@@ -530,9 +565,10 @@ for _position in range(2):
     check.rule(f"cat of (2, 1), (2, 3), axis=1: tensor {_position}",
                partial(cat_gradient, _position, axis=1), _position,
                lambda a, b: np.concatenate([a, b], axis=1), _a, _b, why="columns 0, then 1 to 3")
-check.close("cat along axis=-1, tensor 1",
-            cat_gradient(1, np.array([[1.0, 2.0, 3.0]]), None, np.ones((1, 1)), np.ones((1, 2)), axis=-1),
-            [[2, 3]], why="a negative axis counts from the end")
+check.close("cat of (1, 1, 1), (1, 1, 2), axis=-1: tensor 1",
+            cat_gradient(1, np.array([[[1.0, 2.0, 3.0]]]), None, np.ones((1, 1, 1)), np.ones((1, 1, 2)),
+                         axis=-1),
+            [[[2, 3]]], why="a negative axis counts from the end, however many there are")
 
 # %% [markdown]
 """
@@ -555,14 +591,14 @@ TANH = (None, lambda g, out, self, x: g * (1 - out * out))
 
 # %% check="rules.activations" points=4
 _x = np.array([-2.0, -0.5, 0.5, 3.0])
-check.rule("ReLU", lambda g, out, x: RELU[1](g, out, None, x), 0, lambda x: np.maximum(x, 0), _x,
+check.rule("ReLU", _read_only(lambda g, out, x: RELU[1](g, out, None, x)), 0, lambda x: np.maximum(x, 0), _x,
            why="g where x > 0, otherwise 0")
 check.close("ReLU at exactly 0",
             RELU[1](np.array([1.0]), np.array([0.0]), None, np.array([0.0])), [0],
             why="at the corner PyTorch, and so we, let nothing through")
-check.rule("Sigmoid", lambda g, out, x: SIGMOID[1](g, out, None, x), 0, lambda x: 1 / (1 + np.exp(-x)),
-           _x, why="s (1 - s)")
-check.rule("Tanh", lambda g, out, x: TANH[1](g, out, None, x), 0, np.tanh, _x, why="1 - t²")
+check.rule("Sigmoid", _read_only(lambda g, out, x: SIGMOID[1](g, out, None, x)), 0,
+           lambda x: 1 / (1 + np.exp(-x)), _x, why="s (1 - s)")
+check.rule("Tanh", _read_only(lambda g, out, x: TANH[1](g, out, None, x)), 0, np.tanh, _x, why="1 - t²")
 
 # %% [markdown]
 """
@@ -583,7 +619,7 @@ average is 0.5, so the gradient is `[0.25, -0.25]`: what one gains, the others l
 def softmax_gradient(g, out, self, x):
     """Gradient of softmax along `self.dim`: out * (g - the average of g weighted by out).
 
-    >>> softmax_gradient(np.array([1.0, 0.0]), np.array([0.5, 0.5]), Softmax(), None).tolist()
+    >>> softmax_gradient(np.array([1.0, 0.0]), np.array([0.5, 0.5]), Softmax(), np.zeros(2)).tolist()
     [0.25, -0.25]
     """
     ### BEGIN SOLUTION
@@ -598,11 +634,11 @@ def _softmax(x, axis):
 
 _x = np.array([[0.2, -1.0, 0.7], [1.5, 0.0, -0.3]])
 check.close("s = [0.5, 0.5], g = [1, 0]",
-            softmax_gradient(np.array([1.0, 0.0]), np.array([0.5, 0.5]), Softmax(), None), [0.25, -0.25],
-            why="0.5 * (1 - 0.5) and 0.5 * (0 - 0.5)")
-check.rule("Softmax(dim=-1)", lambda g, out, x: softmax_gradient(g, out, Softmax(), x), 0,
+            softmax_gradient(np.array([1.0, 0.0]), np.array([0.5, 0.5]), Softmax(), np.zeros(2)),
+            [0.25, -0.25], why="0.5 * (1 - 0.5) and 0.5 * (0 - 0.5)")
+check.rule("Softmax(dim=-1)", _read_only(lambda g, out, x: softmax_gradient(g, out, Softmax(), x)), 0,
            lambda x: _softmax(x, -1), _x, why="each row has an average of its own")
-check.rule("Softmax(dim=0)", lambda g, out, x: softmax_gradient(g, out, Softmax(dim=0), x), 0,
+check.rule("Softmax(dim=0)", _read_only(lambda g, out, x: softmax_gradient(g, out, Softmax(dim=0), x)), 0,
            lambda x: _softmax(x, 0), _x, why="here the columns do: use self.dim")
 
 # %% [markdown]
@@ -861,14 +897,15 @@ def tracked(forward, rules, name):
 _double = tracked(lambda a, factor=2: Tensor(a.data * factor), (lambda g, out, a, factor=2: g * factor,),
                   "double")
 _x = Tensor([1.0, 2.0], requires_grad=True)
-_y = _double(_x)
-check.tensor("the result of the wrapped operation", _y, [2, 4], why="forward still does its work")
-check.equal("requires_grad of the result", _y.requires_grad, True,
-            why="the gradient must pass through it on its way back to x")
-check.true("the result has a Node", isinstance(_y._node, Node), why="without it the way back is lost",
-           got=type(_y._node).__name__)
-check.equal("positions of the parents", tuple(i for i, _ in _y._node.parents), (0,),
-            why="x is operand 0")
+_y = _double(_x, factor=3)
+check.tensor("the result of the wrapped operation, factor=3", _y, [3, 6],
+             why="forward still does its work, with the options of the call")
+check.equal("does the result want a gradient, and what is its _node?",
+            (_y.requires_grad, type(_y._node).__name__), (True, "Node"),
+            why="the gradient must pass through it on its way back to x, and the node knows that way")
+check.equal("name, options and positions in the node",
+            (_y._node.name, _y._node.kwargs, tuple(i for i, _ in _y._node.parents)),
+            ("double", {"factor": 3}, (0,)), why="x is operand 0; the rule is called with factor=3 again")
 check.true("the parent is x itself", _y._node.parents[0][1] is _x, why="gradients go to that object")
 _z = _double(Tensor([1.0]))
 check.true("no operand wants a gradient: no Node", _z._node is None and not _z.requires_grad,
@@ -879,14 +916,24 @@ check.true("inside no_grad(): no Node", _z._node is None and not _z.requires_gra
            why="evaluation must cost no memory", got=type(_z._node).__name__)
 _w = Tensor([3.0], requires_grad=True)
 _mix = tracked(lambda a, b, c: Tensor(a.data + c.data), (None, None, None), "mix")(Tensor([1.0]), 5, _w)
-check.equal("positions of the parents of mix(no gradient, 5, w)", tuple(i for i, _ in _mix._node.parents),
-            (2,), why="a parent's position says which rule is its own; it counts all operands")
+check.equal("mix(no gradient, 5, w): positions of the parents, and how many operands the node keeps",
+            (tuple(i for i, _ in _mix._node.parents), len(_mix._node.args)), ((2,), 3),
+            why="a parent's position says which rule is its own, and a rule is called with all operands")
 _inner = []
 _outer = tracked(lambda a: _inner.append(_double(a)) or Tensor(_inner[0].data), (None,), "outer")(_x)
 check.true("an operation inside an operation is not recorded", _inner[0]._node is None,
            why="only the outer operation shall be remembered: call forward with recording off",
            got=type(_inner[0]._node).__name__)
-check.equal("recording afterwards", is_grad_enabled(), True, why="on again once forward is done")
+_weighted_by_x = tracked(lambda a: _double(_x), (None,), "outer")(Tensor([1.0]))
+check.true("an operation inside one without parents is recorded", _weighted_by_x._node is not None,
+           why="then `forward` is just called: a layer's own weights may be used in there",
+           got=type(_weighted_by_x._node).__name__)
+try:
+    tracked(lambda a: Tensor(a.data[9]), (None,), "too_far")(_x)
+except IndexError:
+    pass
+check.equal("recording afterwards, also after an error in forward", is_grad_enabled(), True,
+            why="on again however forward ended, which `with no_grad():` sees to")
 
 # %% [markdown]
 """
@@ -976,6 +1023,9 @@ for _ in range(5000):
     _chain = _made(_chain)
 check.equal("a chain of 5,000 operations", len(topological_sort(_chain)), 5001,
             why="recursion would stop at about 1,000; a stack of your own does not")
+check.true("Python's limit on nested calls is below 5,000", sys.getrecursionlimit() < 5000,
+           why="a raised limit only moves the wall; a list as stack has none (after a try with "
+               "setrecursionlimit, restart the kernel)", got=sys.getrecursionlimit())
 
 # %% [markdown]
 """
@@ -1066,6 +1116,13 @@ _y = Tensor([0.0, 0.0], requires_grad=True)
 _keep(_y, np.broadcast_to(np.float32(1.0), (2,)))
 check.true("a first gradient that was read-only is writable", _y.grad.flags.writeable,
            why="np.broadcast_to gives a read-only view; _writable makes it the leaf's own")
+
+# %% [markdown]
+"""
+The other half. A tensor `y = x * w` with `g = [1, 10]` sends `g * w` to `x` and `g * x` to `w`: each parent's part
+comes from the rule **at its position**, and ends in `grads` under `id(parent)`, on top of what is there. In the
+order: rule, `unbroadcast` if the shape is not the parent's, `_own(part, g, position)`, add into a **new** array.
+"""
 
 # %% exercise="backward.send"
 #| exporti
@@ -1168,14 +1225,24 @@ off again, so that each of your attempts starts from the classes as modules 01 t
 """
 
 # %% given="asleep"
+def _bare(method):
+    """What `tracked` wrapped, however often."""
+    while hasattr(method, "__wrapped__"):
+        method = method.__wrapped__
+    return method
+
+
+if "_ORIGINALS" not in globals():  # kept when this cell is run again: by then much may be patched
+    _ORIGINALS = {
+        (owner, name): _bare(getattr(owner, name))
+        for owner, operations in GRADIENTS.items() for name in operations
+    }
+
+
 def _asleep():
-    """Every operation in GRADIENTS unwrapped, and a `Tensor.backward` that does nothing."""
-    for owner, operations in GRADIENTS.items():
-        for name in operations:
-            method = getattr(owner, name)
-            while hasattr(method, "__wrapped__"):
-                method = method.__wrapped__
-            setattr(owner, name, method)
+    """Every operation in GRADIENTS as it was, and a `Tensor.backward` that does nothing."""
+    for (owner, name), method in _ORIGINALS.items():
+        setattr(owner, name, method)
     Tensor.backward = lambda self, gradient=None: None
 
 # %% exercise="enable_autograd"
@@ -1204,9 +1271,24 @@ _asleep()
 enable_autograd()
 _x = Tensor([3.0], requires_grad=True)
 _y = _x * _x
+check.equal("name of x * x in the graph", getattr(_y._node, "name", None), "mul",
+            why="_label(owner, name) makes it of __mul__; an error or a drawing shows it")
 _y.backward()
 check.close("x = 3, y = x * x: x.grad", _x.grad, [6], why="dy/dx = 2x")
+
+
+class _Square:
+    def forward(self, x):
+        return Tensor(x.data**2)
+
+
+GRADIENTS[_Square] = {"forward": (None, lambda g, out, self, x: g * 2 * x)}
 enable_autograd()
+del GRADIENTS[_Square]
+_x = Tensor([3.0], requires_grad=True)
+_y = _Square().forward(_x)
+check.equal("name of an operation that was added to the table since", getattr(_y._node, "name", None),
+            "_Square", why="module 09 adds its own and calls enable_autograd again: go through all of them")
 _x = Tensor([3.0], requires_grad=True)
 (2 * _x + _x * 5 - 1).sum().backward()
 check.close("enabled twice: 2x + 5x - 1", _x.grad, [7], why="the diamond of the Foundations: 2 + 5")
@@ -1412,7 +1494,7 @@ print(graph_mermaid(y))
 """
 ## Measure: what remembering costs
 
-Two facts, each predicted first. **Bytes:** the tape keeps every operand alive until `backward`. For
+Three facts, each predicted first. **Bytes:** the tape keeps every operand alive until `backward`. For
 `relu(x @ w)` with `x` of shape (256, 512) and `w` (512, 512), how many of the arrays must survive, and how
 many bytes is that? **Time:** how many microseconds does recording add to an operation on a single number?
 """
@@ -1451,10 +1533,16 @@ asleep = per_call(lambda: quiet * quiet)
 recording = per_call(lambda: loud * loud)
 print(f"multiply two numbers: {plain:.2f} µs as in module 01, {asleep:.2f} µs tracked but nothing to "
       f"record, {recording:.2f} µs recorded")
+x = Tensor(np.ones((256, 512)), requires_grad=True)
+forward = per_call(lambda: ReLU()(x @ w).sum(), 50)
+both = per_call(lambda: ReLU()(x @ w).sum().backward(), 50)
+print(f"relu(x @ w): forward {forward / 1e3:.2f} ms, backward {(both - forward) / 1e3:.2f} ms, "
+      f"{(both - forward) / forward:.1f} forward passes")
 
 # %% [markdown]
 """
-A few microseconds are nothing next to a matrix product and everything next to one number. That is why
+Backward costs about two forward passes: two products, for `x` and for `w`, where forward had one. And a few
+microseconds are nothing next to a matrix product and everything next to one number. That is why
 frameworks work on whole tensors, and why module 18 merges many small operations into few large ones.
 
 ## Break: writing instead of adding
@@ -1498,8 +1586,8 @@ check.prediction("slope of x³ at 2", cube_gradient, "MTIuMA==", rel=0.001,
 # %% [markdown]
 """
 **2.** A chain of 100 ReLUs on a tensor of shape (256, 512), recorded. How many megabytes (10⁶ bytes) of
-arrays does the tape keep alive until `backward`, beside the input itself? (Each ReLU's operand is the
-output of the one before; the last output is held by you.)
+arrays are alive before `backward`? Do not count the input, but do count the last output, which you hold. (Each
+ReLU's operand is the output of the one before.)
 """
 
 # %% exercise="predict.chain_megabytes"
@@ -1509,7 +1597,7 @@ chain_megabytes = 100 * 256 * 512 * 4 / 1e6
 
 # %% check="predict.chain_megabytes" points=1
 check.prediction("100 recorded ReLUs on (256, 512), megabytes", chain_megabytes, "NTIuNDI4OA==", unit="MB",
-                 rel=0.03, why="one array of 256 * 512 float32 per ReLU: nothing can be forgotten before "
+                 rel=0.005, why="one array of 256 * 512 float32 per ReLU: nothing can be forgotten before "
                                "backward has used it")
 
 # %% [markdown]
@@ -1550,7 +1638,7 @@ already. What would go wrong for code that had kept a reference to the old metho
 before? What if a weight's `.data` is changed in place between forward and backward? What does the project
 gain from the patch in return, and how would you build it if modules 01 to 04 could be edited?
 
-*Your answer:*
+*Your answer, graded by a person:*
 """
 
 # %% [markdown]
@@ -1575,7 +1663,13 @@ et al. 2018, *Automatic Differentiation in Machine Learning: a Survey*.
 | `has no graph` | backward on a tensor that nothing with requires_grad led to | a `.data` on the way, `no_grad()`, or a forgotten `requires_grad=True` |
 | `was freed` | backward twice through one graph | recompute the loss inside the loop, or `retain_graph=True` |
 | `has no single slope` | backward on more than one number | `.mean()` or `.sum()` the loss first |
-| `'NoneType' object` | a gradient that never arrived | an operation that works on `.data` and wraps the result cuts the graph |
+| `'NoneType' object` | a function without `return`, an option that is None (`axis`), a leaf's `_node` or first `.grad`, or a gradient that never arrived | the last line of the function; `is not None` before use; an operation on `.data` cuts the graph |
+| `read-only` | a rule wrote into `g` or an operand, or a gradient is a view made by `broadcast_to` | return a new array: `g * x`, not `g *= x`; `_writable` in `_keep` |
+| `positional argument` | a rule with too few or too many parameters, or operands handed over without a star | `(g, out, a, b)`, also where one is not used; an activation's rule has `self` before `x`; `*node.args` |
+| `tuple index out of range` | fewer rules than operands | one rule per operand; None stands for operand 0, `self`, of an activation |
+| `is not subscriptable` | a function stands where a tuple of rules should | `(rule,)` with a comma |
+| `truth value of an array` | an array was asked whether it is true, by `if gradient` or `== None` | `is None`, or `.any()` and `.all()` |
+| `does not support ufuncs` | a NumPy function was called on a Tensor | rules get arrays; elsewhere use the Tensor's own method |
 | `backward says` | a rule that is not the slope | the rule at that position; is a factor or a sum over a broadcast axis missing? |
 | `maximum recursion depth` | a recursive sort | the stack of `topological_sort` must be your own |
 """

@@ -256,7 +256,8 @@ check.equal("the state", repr(_o.state), "{0: {'steps': 7}}",
 
 - `weights` is `param.data` and `grad` is `param.grad`: both plain arrays, so nothing here is
   recorded for a gradient of its own;
-- a parameter whose `grad` is `None` is skipped: it took no part in this loss;
+- a parameter whose `grad` is `None` is skipped, and its state waits for it: it took no part in this
+  loss. (A gradient of zeros is a gradient: momentum may still be rolling.)
 - `state` is a dict that belongs to this parameter alone. It is made, empty, in the parameter's
   first step, kept in `self.state` under the parameter's position, and handed to `update` each time.
   `update` keeps its memory in it.
@@ -999,9 +1000,11 @@ check.tensor("the first parameter after one more step", _a, [-2.2, -2.0],
 check.close("the snapshot afterwards", _saved["state"][0]["momentum"], [4, 8],
             why="loading copies: a second run can start from the same snapshot")
 _o, _two = Adam([Tensor(np.zeros((2, 3)))]), {"step": 2, "m": np.ones((2, 3)), "v": np.ones((2, 3))}
-check.raises("a snapshot of Adam with a transposed v", ValueError,
-             lambda: _o.load_state_dict({"lr": 1.0, "state": {0: {**_two, "v": np.ones((3, 2))}}}),
-             why="6 numbers, but not in the shape of the parameter", mention=["(3, 2)", "(2, 3)"])
+for _shape in [(3, 2), (2, 4)]:
+    _odd = {"lr": 1.0, "state": {0: {**_two, "v": np.ones(_shape)}}}
+    check.raises(f"a snapshot of Adam with v of shape {_shape} for a (2, 3) parameter", ValueError,
+                 lambda odd=_odd: _o.load_state_dict(odd), mention=[str(_shape), "(2, 3)"],
+                 why="as many numbers or as many rows are not enough: every axis must fit")
 _o.load_state_dict({"lr": 0.5, "state": {0: _two}})
 check.equal("names in Adam's state after loading", sorted(_o.state.get(0, {})), ["m", "step", "v"],
             why="step is a number and has no shape: it comes back like the arrays")

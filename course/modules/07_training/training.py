@@ -209,6 +209,8 @@ check.equal("rows per batch, 5 rows by 2", [len(_p[0]) for _p in _parts], [2, 2,
             why="the last batch is shorter: dropping it would drop a row of the data")
 check.tensor("x of the second batch", _parts[1][0] if len(_parts) > 1 else None, [[4, 5], [6, 7]],
              why="without shuffle the rows come in order: rows 2 and 3")
+check.tensor("y of the second batch", _parts[1][1] if len(_parts) > 1 else None, [2, 3],
+             why="the targets of the same rows, as a Tensor too")
 _x, _y = Tensor(np.arange(20.0).reshape(20, 1)), np.arange(20) * 10
 _rng = np.random.default_rng(4)
 _first = list(batches(_x, _y, 8, shuffle=True, generator=_rng))
@@ -227,12 +229,17 @@ _again = [_p[0].data for _p in batches(_x, _y, 8, shuffle=True, generator=_rng)]
 check.true("the next epoch comes in another order",
            not np.array_equal(np.concatenate(_again).ravel(), _rows),
            why="the generator moves on; a fixed seed inside batches would repeat one order for ever")
-manual_seed(5)
-_one = [_p[1].tolist() for _p in batches(_x, _y, 8, shuffle=True)]
-manual_seed(5)
-_two = [_p[1].tolist() for _p in batches(_x, _y, 8, shuffle=True)]
-check.true("without a generator, manual_seed repeats the order", _one == _two,
-           why="the default is the framework's default_generator, which manual_seed restarts")
+_orders = []
+for _seed in (5, 5, 6):
+    manual_seed(_seed)
+    _orders.append([_p[1].tolist() for _p in batches(_x, _y, 8, shuffle=True)])
+_rng = np.random.default_rng(4)
+_same = [_p[0].data for _p in batches(_x, _y, 8, shuffle=True, generator=_rng)]
+check.equal("the order is repeated by: the same manual_seed, another one, a generator seeded the same",
+            [_orders[0] == _orders[1], _orders[0] == _orders[2],
+             np.array_equal(np.concatenate(_same).ravel(), _rows)], [True, False, True],
+            why="the generator you are given decides; without one it is the framework's "
+                "default_generator, which manual_seed restarts")
 check.raises("20 rows of x and 19 of y", ValueError, lambda: list(batches(_x, _y[:19], 8)),
              why="say both lengths: one of the two files was cut", mention=["20", "19"])
 
@@ -283,6 +290,9 @@ check.close("the same with targets as a Tensor", accuracy(_logits, Tensor([0, 1,
             why="tensors hold class numbers as floats: 2.0 is class 2")
 check.true("the result is a number", isinstance(accuracy(_logits, [0, 1, 1, 2]), float),
            why="it goes into the history, and the history goes into a JSON text")
+_deep = Tensor(np.eye(3)[[[0, 1], [2, 2]]])  # (2, 2, 3): the largest stand at 0, 1 and 2, 2
+check.close("accuracy of logits (2, 2, 3)", accuracy(_deep, [[0, 1], [2, 0]]), 0.75,
+            why="the classes are the last axis, whatever stands before it: 3 of 4 are right")
 check.raises("targets of shape (4, 1)", ValueError,
              lambda: accuracy(_logits, np.array([[0], [1], [1], [2]])),
              why="(4,) against (4, 1) would compare every row with every target",
@@ -344,10 +354,15 @@ def _with_grads():
 
 
 _w, _unused, _b = _params = _with_grads()
-check.close("clip_grad_norm_ of [3, 4] and [12] returns", clip_grad_norm_(iter(_params), 2.6), 13.0,
+_length = clip_grad_norm_(iter(_params), 2.6)
+check.close("clip_grad_norm_ of [3, 4] and [12] returns", _length, 13.0,
             why="sqrt(9 + 16 + 144) = 13, the length before clipping, over all parameters together")
 check.close("the first gradient at max_norm 2.6", _w.grad, [[0.6, 0.8]],
             why="13 is five times 2.6, so every entry is divided by 5")
+check.true("the length is a number", isinstance(_length, float), got=_length,
+           why="it goes into a log, and JSON knows no NumPy float32")
+check.equal("the gradient's type", str(_w.grad.dtype), "float32",
+            why="scaling must not turn the gradient into float64, twice the bytes")
 check.close("the second gradient at max_norm 2.6", _b.grad, [2.4],
             why="the same factor: only so does the direction stay")
 check.true("a parameter without gradient keeps None", _unused.grad is None,
@@ -366,8 +381,8 @@ check.close("no gradient at all", clip_grad_norm_([Tensor([1.0])], 1.0), 0.0,
 The six lines. You have all the parts; the order is the exercise. Think about each pair of
 neighbours: what happens if you swap them?
 
-`x.grad` is added to by `backward`, never replaced. Whatever an earlier step left there must go
-first.
+`backward` adds to a parameter's `grad` and never replaces it. Whatever an earlier step left there
+must go first. The model's mode, train or eval, is the caller's business: leave it as it is.
 """
 
 # %% exercise="training_step"
@@ -410,25 +425,37 @@ def training_step(
 # %% check="training_step" points=8
 _x, _y = Tensor([[1.0], [2.0]]), Tensor([[2.0], [4.0]])
 _model = one_weight(0.0)
-_optimizer = SGD(_model.parameters(), lr=0.1)
-_loss = training_step(_model, MSELoss(), _optimizer, _x, _y)
+_optimizer, _asked = SGD(_model.parameters(), lr=0.1), []
+
+
+def _mse(prediction, target):
+    """Mean squared error; notes whether the second argument is the target."""
+    _asked.append(target is _y)
+    return MSELoss()(prediction, target)
+
+
+_loss = training_step(_model, _mse, _optimizer, _x, _y)
 check.close("loss of the first step", _loss, 10.0,
             why="w = 0: (2² + 4²) / 2 = 10. The loss is the one before the update")
 check.close("w after the first step", _model.weight.data, [[1.0]],
             why="gradient (2*(0-2)*1 + 2*(0-4)*2) / 2 = -10, so w = 0 + 0.1 * 10")
 check.true("the loss is a number", isinstance(_loss, float),
            why="a log of numbers is small, can be printed and stored; .item() makes one", got=_loss)
-check.close("loss of the second step", training_step(_model, MSELoss(), _optimizer, _x, _y), 2.5,
+check.close("loss of the second step", training_step(_model, _mse, _optimizer, _x, _y), 2.5,
             why="w = 1: (1² + 2²) / 2")
 check.close("w after the second step", _model.weight.data, [[1.5]],
             why="gradient -5 alone; together with the -10 of the first step it would be -15")
 check.close("the gradient left after the second step", _model.weight.grad, [[-5.0]],
             why="this step's own, kept so that you can look at it")
+check.equal("the loss was asked, in two steps, with the target second", _asked, [True, True],
+            why="loss_fn(prediction, target), once per step: for cross-entropy the order matters")
 _model = one_weight(0.0)
 _loss = training_step(_model, MSELoss(), SGD(_model.parameters(), lr=0.1), _x, _y, clip_norm=1.0)
 check.close("w after a step with clip_norm=1", _model.weight.data, [[0.1]],
             why="-10 is clipped to -1 before the step uses it")
 check.close("the gradient left after that step", _model.weight.grad, [[-1.0]], why="the clipped one")
+check.true("the model is still in train mode", _model.training,
+           why="the mode belongs to the caller: without it dropout would be off from here on")
 
 # %% [markdown]
 """
@@ -453,7 +480,7 @@ count too much. Multiply the loss by its share of the rows, before `backward`.
 """
 
 # %% exercise="accumulated_step"
-#| export
+#| exporti
 def accumulated_step(
     model: Module,
     loss_fn: Callable,
@@ -502,6 +529,8 @@ _optimizer = SGD(_model.parameters(), lr=0.1)
 _loss = accumulated_step(_model, MSELoss(), _optimizer, _parts)
 check.close("loss of parts with 2 rows and 1 row", _loss, 56 / 3,
             why="mean of 4, 16 and 36 over all three rows")
+check.true("the loss is a number", isinstance(_loss, float), got=_loss,
+           why="add up loss.item(): adding up tensors keeps every graph alive")
 check.close("w after one accumulated step", _model.weight.data, [[28 / 15]],
             why="gradient -(4 + 16 + 36) / 3 = -18.667, one step of 0.1")
 check.equal("weight had a gradient at the forward of part 1, of part 2", _model.seen, [False, True],
@@ -547,7 +576,7 @@ A cosine comes up again after its half wave. Your learning rate must not: hold i
 """
 
 # %% exercise="warmup_cosine"
-#| export
+#| exporti
 def warmup_cosine(
     step: int, base_lr: float, warmup_steps: int, total_steps: int, min_lr: float = 0.0
 ) -> float:
@@ -578,6 +607,9 @@ check.close("rate of step 16, after the end", warmup_cosine(16, 0.1, 4, 12), 0.0
 check.close("base 1, no warmup, total 10, min 0.2: steps 0, 5, 10",
             [warmup_cosine(_s, 1.0, 0, 10, 0.2) for _s in (0, 5, 10)], [1.0, 0.6, 0.2],
             why="from 1 to 0.2 the middle is 0.6; without warmup it starts at the top")
+check.close("base 1, warmup 4, total 10, min 0.2: steps 0 and 3",
+            [warmup_cosine(_s, 1.0, 4, 10, 0.2) for _s in (0, 3)], [0.25, 1.0],
+            why="1 * 1 / 4: the climb starts from 0, min_lr is where the wave ends")
 
 # %% [markdown]
 """
@@ -689,9 +721,13 @@ _stop = EarlyStopping(patience=2).should_stop
 check.equal("patience 2: [1, 0.9, 0.95]", _stop([1.0, 0.9, 0.95]), False, why="waited once: not yet")
 check.equal("patience 2: [1, 0.9, 0.95, 0.92]", _stop([1.0, 0.9, 0.95, 0.92]), True,
             why="0.92 improves on 0.95, but the best is 0.9: waited twice")
-check.equal("patience 2: [1, 1.1, 0.8, 0.85]", _stop([1.0, 1.1, 0.8, 0.85]), False,
-            why="0.8 is a new best and sets the wait back to 0; since then it is 1")
-check.equal("patience 2: [1, 1, 1]", _stop([1.0, 1.0, 1.0]), True, why="a tie is no improvement")
+check.equal("patience 2: [1, 1.1, 0.8, 0.85] and [1, 1.1, 1.2, 0.8]",
+            [_stop([1.0, 1.1, 0.8, 0.85]), _stop([1.0, 1.1, 1.2, 0.8])], [False, False],
+            why="0.8 is a new best and sets the wait back to 0, even if it was 2 before; the question "
+                "is about the last epochs")
+_stop_1 = EarlyStopping(patience=1).should_stop
+check.equal("patience 1: [1, 1] and [1, 1.1]", [_stop_1([1.0, 1.0]), _stop_1([1.0, 1.1])],
+            [True, True], why="a tie is no improvement, and patience 1 waits for one epoch only")
 check.equal("patience 2: nothing yet", _stop([]), False, why="before the first epoch there is no wait")
 check.equal("patience 2: [0.5, nan, nan]", _stop([0.5, math.nan, math.nan]), True,
             why="nan beats nothing: a run that has exploded must stop")
@@ -702,6 +738,8 @@ check.equal("min_delta 0.1: [1, 0.95, 0.93]", _stop([1.0, 0.95, 0.93]), True,
             why="neither beats 1.0 by more than 0.1")
 check.equal("min_delta 0.1: [1, 0.95, 0.88]", _stop([1.0, 0.95, 0.88]), False,
             why="0.88 beats 1.0 by 0.12; the small gain of 0.95 did not move the best")
+check.equal("min_delta 0.1: [2, 1.85, 1.83]", _stop([2.0, 1.85, 1.83]), False,
+            why="1.85 beats 2 by 0.15: min_delta is a difference, not a share")
 
 # %% [markdown]
 """
@@ -768,11 +806,15 @@ def _middle(output, y):
 _model = Sequential(one_weight(1.0), Dropout(0.5))
 _parts = [(Tensor([[1.0], [2.0], [3.0]]), Tensor([[0.0]] * 3)), (Tensor([[4.0]]), Tensor([[0.0]]))]
 manual_seed(0)
-_scores = evaluate(_model, _loss, _parts, _middle)
+for _p in _model.parameters():
+    _p.grad = np.full(_p.shape, 7.0, dtype=np.float32)
+_scores = evaluate(_model, _loss, iter(_parts), _middle)
 check.equal("the names of the scores", sorted(_scores), ["_middle", "loss"],
             why="the metric goes under its function's own name")
 check.close("the loss over 3 + 1 rows", _scores.get("loss"), 7.5,
             why="(1 + 4 + 9 + 16) / 4 rows with dropout off; the mean of the two batches is 10.33")
+check.true("the loss is a number", isinstance(_scores.get("loss"), float), got=_scores.get("loss"),
+           why="it goes into the history, and the history goes into a JSON text")
 check.close("the metric over 3 + 1 rows", _scores.get("_middle"), 2.5, why="(1 + 2 + 3 + 4) / 4 rows")
 check.equal("recording gradients during each batch", _recorded, [False, False],
             why="a graph that nobody walks back is memory for nothing")
@@ -782,7 +824,8 @@ _model.eval()
 check.close("the loss alone, without a metric", evaluate(_model, _loss, _parts)["loss"], 7.5)
 check.true("a model in eval mode stays there", not _model.training,
            why="put the mode back as it was, not always to train", got=_model.training)
-check.true("no gradient appeared", all(_p.grad is None for _p in _model.parameters()),
+check.true("the gradients are what they were",
+           all(_p.grad is not None and (_p.grad == 7).all() for _p in _model.parameters()),
            why="evaluation must not change what the next training step does")
 
 # %% [markdown]
@@ -912,13 +955,15 @@ def train_epoch(self, data: Iterable) -> float:
 
 # %% check="Trainer.train_epoch" points=7
 class _Counter:
-    """A scheduler that only counts."""
+    """A scheduler that only counts, and notes the weight at each step."""
 
     def __init__(self):
-        self.count = 0
+        self.count, self.model, self.seen = 0, None, []
 
     def step(self):
         self.count += 1
+        if self.model:
+            self.seen.append(round(self.model.weight.item(), 2))
 
 
 _run = line_run(scheduler=_Counter())
@@ -930,14 +975,19 @@ check.true("the model is in train mode", _run.model.training,
            why="after an evaluation dropout would stay off for the rest of the run")
 check.equal("scheduler steps for 5 rows in batches of 2", _run.scheduler.count, 3,
             why="batches of 2, 2 and 1: three updates, so three steps of the schedule")
-_run = line_run(scheduler=_Counter(), accumulate=2)
+check.equal("epoch count and history afterwards", (_run.epoch, _run.history), (0, {}),
+            why="counting and recording are the work of fit")
+_run = line_run(lr=0.1, clip_norm=1.0, scheduler=_Counter(), accumulate=2)
 _run.train_epoch(line)
-check.equal("scheduler steps with accumulate=2", _run.scheduler.count, 2,
-            why="two batches make one update, the third batch a second one")
-_run = line_run(lr=0.1, clip_norm=1.0)
+check.equal("scheduler steps and w with accumulate=2",
+            (_run.scheduler.count, round(_run.model.weight.item(), 2)), (2, 0.2),
+            why="two batches make one update of 0.1, the third batch a second one")
+_run = line_run(lr=0.1, clip_norm=1.0, scheduler=_Counter())
+_run.scheduler.model = _run.model
 _run.train_epoch(line)
-check.close("w after three steps of 0.1 with clip_norm=1", _run.model.weight.data, [[0.3]],
-            why="every gradient is longer than 1 and negative: each step moves w by exactly 0.1")
+check.equal("w at each scheduler step, three updates of 0.1 with clip_norm=1", _run.scheduler.seen,
+            [0.1, 0.2, 0.3], why="each gradient is longer than 1 and negative, so each update moves w "
+                                 "by 0.1; the schedule goes on after the update")
 _seen = []
 _run = line_run()
 _run.loss_fn = lambda output, y: (_seen.append(y.tolist()), MSELoss()(output, y))[1]
@@ -1001,7 +1051,12 @@ def fit(
     return self.history
 
 # %% check="Trainer.fit" points=6
-_run = line_run(w=0.0, lr=0.01, metric=None)
+def _middle(output, y):
+    return output.mean().item()
+
+
+_away = line[0], np.zeros((5, 1))  # validation that gets worse while w climbs to 2
+_run, _twin = line_run(w=0.0, lr=0.01, metric=_middle), line_run(w=0.0, lr=0.01, metric=_middle)
 _log = []
 
 
@@ -1009,23 +1064,26 @@ def _note(trainer):
     _log.append((trainer.epoch, len(trainer.history.get("loss", []))))
 
 
-_history = _run.fit(line, 2, validation=line, on_epoch=_note)
-check.equal("the names in the history", sorted(_history), ["loss", "val_loss"],
-            why="the training loss, and what evaluate returned with val_ before its name")
-check.equal("losses after 2 epochs", [len(_history[_k]) for _k in sorted(_history)], [2, 2],
+_history = _run.fit(line, 2, validation=_away, on_epoch=_note)
+check.equal("the names in the history", sorted(_history), ["loss", "val__middle", "val_loss"],
+            why="the training loss, and all that evaluate returned, with val_ before its name")
+check.equal("losses after 2 epochs", [len(_history[_k]) for _k in sorted(_history)], [2, 2, 2],
             why="one number per epoch, appended")
-check.close("the last val_loss", _history["val_loss"][-1], _run.evaluate(line)["loss"],
-            why="validation comes after the epoch's training, on the weights as they are now")
+check.close("the training losses", _history["loss"], [_twin.train_epoch(line) for _ in range(2)],
+            why="what train_epoch returned, called once per epoch")
+check.close("the last val_loss", _history["val_loss"][-1], _run.evaluate(_away)["loss"],
+            why="validation data, after the epoch's training, on the weights as they are now")
 check.equal("(epoch, losses) as on_epoch saw them", _log, [(1, 1), (2, 2)],
             why="counted and recorded before on_epoch, so that a checkpoint saved there is complete")
 _run.fit(line, 1)
 check.equal("the epoch count after one more", (_run.epoch, len(_run.history["loss"])), (3, 3),
             why="fit goes on where the run stands: the history grows, the count goes on")
-_run = line_run(w=1.0, lr=0.0, metric=None)
-_run.fit(line, 6, validation=line, early_stopping=EarlyStopping(patience=2))
+_run = line_run(w=0.5, lr=0.001, metric=None)
+_run.fit(line, 6, validation=_away, early_stopping=EarlyStopping(patience=2))
 check.equal("epochs until patience 2 is used up", _run.epoch, 3,
-            why="lr = 0: epoch 1 sets the best, epochs 2 and 3 bring nothing")
-_run.fit(line, 6, validation=line, early_stopping=EarlyStopping(patience=2))
+            why="the training loss falls, the validation loss rises: epoch 1 sets the best, epochs 2 "
+                "and 3 bring nothing")
+_run.fit(line, 6, validation=_away, early_stopping=EarlyStopping(patience=2))
 check.equal("epochs after calling fit again", _run.epoch, 3,
             why="a run that has stopped stays stopped: it is asked before the epoch, not after")
 
@@ -1095,8 +1153,9 @@ The second half of the exercise is *where* to write. If you open `run.ckpt` for 
 content is gone at once; if the power fails before the last byte, you have neither the old
 checkpoint nor the new one. So write a temporary file **in the same folder**, and when it is
 complete, `os.replace` it: the system swaps the name in one go, and whoever looks finds either the
-old file or the new one, never half of one. `os.fsync` before that makes sure that the bytes are on
-the disk and not merely promised.
+old file or the new one, never half of one. `os.fsync(file.fileno())` before that makes sure that
+the bytes are on the disk and not merely promised. And if anything fails on the way, take the
+temporary file away again: `try` … `finally`.
 """
 
 # %% exercise="save_checkpoint"
@@ -1137,14 +1196,40 @@ def _header(raw):
         return {"not a safetensors file": str(raw[:12])}
 
 
+def _watched_save(path, state, fails=False):
+    """Save, and list what was asked of the system: fsync, and replace with what it replaced."""
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def spy_fsync(descriptor):
+        events.append("fsync")
+        return fsync(descriptor)
+
+    def spy_replace(source, target, **options):
+        beside = Path(source).parent == Path(target).parent
+        old = "old file still there" if Path(target).exists() else "old file gone"
+        events.append(f"replace ({'same' if beside else 'another'} folder, {old})")
+        if fails:
+            raise OSError("the power fails")
+        return replace(source, target, **options)
+
+    os.fsync, os.replace = spy_fsync, spy_replace
+    try:
+        save_checkpoint(path, state)
+    except OSError as error:
+        events.append(str(error))
+    finally:
+        os.fsync, os.replace = fsync, replace
+    return events
+
+
 with tempfile.TemporaryDirectory() as _folder:
     _path = Path(_folder, "run.ckpt")
     save_checkpoint(_path, {"epoch": 2})
-    _old = _path.stat().st_ino if _path.exists() else None
-    save_checkpoint(str(_path), _state)
+    _events = _watched_save(str(_path), _state)
     _files = sorted(os.listdir(_folder))
     _raw = _path.read_bytes() if _path.exists() else b""
-    _new = _path.stat().st_ino if _path.exists() else None
+    _watched_save(_path, {"epoch": 4}, fails=True)
+    _left = sorted(os.listdir(_folder)), _path.exists() and _path.read_bytes() == _raw
 _found = _header(_raw)
 _meta = _found.get("__metadata__") or {}
 check.equal("files in the folder afterwards", _files, ["run.ckpt"],
@@ -1160,8 +1245,12 @@ _arrays = {}
 _text = json.dumps(_take_arrays(_state, _arrays))
 check.equal("the state in the metadata", _meta.get("state"), _text, why="the JSON text of the tree")
 check.equal("the checksum", _meta.get("crc32"), _checksum(_text, _arrays), why="over text and arrays")
-check.true("the second save made a new file and swapped the names", _old != _new,
-           why="writing into the old file destroys it before the new one is complete")
+check.equal("the second save asked the system for", _events[:2],
+            ["fsync", "replace (same folder, old file still there)"],
+            why="the bytes onto the disk, then the names swapped: writing into the old file, or "
+                "deleting it first, leaves a moment with no complete checkpoint")
+check.equal("files after a save that failed at the swap, and whether the old one is whole", _left,
+            (["run.ckpt"], True), why="the old file as it was, and no temporary file left behind")
 
 # %% [markdown]
 """
@@ -1293,7 +1382,8 @@ def state_dict(self) -> dict:
 _run = moons_run(0)
 _run.fit(moons, 1)
 _state = _run.state_dict()
-_weights, _moments = repr(_state["model"]), repr(_state["optimizer"])
+check.equal("the type of the state", type(_state).__name__, "dict")
+_weights, _moments = repr(_state.get("model")), repr(_state.get("optimizer"))
 check.equal("the names in the state", sorted(_state),
             ["epoch", "history", "model", "optimizer", "random", "scheduler", "setup", "shuffle"],
             why="each row of the table in Foundations, and the setup")
@@ -1304,7 +1394,10 @@ check.equal("shuffle", repr(_state["shuffle"]), repr(_run.generator.bit_generato
             why="the trainer's own generator draws the order of the rows")
 check.equal("random", repr(_state["random"]), repr(default_generator.bit_generator.state),
             why="dropout draws its masks from the framework's generator")
-check.equal("the optimizer's moments", repr(_state["optimizer"]), repr(_run.optimizer.state_dict()))
+check.equal("setup, weights and moments",
+            [repr(_state[_name]) for _name in ("setup", "model", "optimizer")],
+            [repr(_run._setup()), repr(_run.model.state_dict()), repr(_run.optimizer.state_dict())],
+            why="what _setup(), the model and the optimizer give themselves")
 _run.fit(moons, 1)
 check.equal("losses in the snapshot after another epoch", len(_state["history"]["loss"]), 1,
             why="the run's own list has 2 by now: a snapshot must have lists of its own")
@@ -1355,6 +1448,7 @@ _run.fit(moons, 2)
 _state = _run.state_dict()
 _run.fit(moons, 2)
 _other = moons_run(99)
+_other.fit(moons, 1)
 _other.load_state_dict(_state)
 check.equal("epoch and history after loading", (_other.epoch, repr(_other.history)),
             (2, repr(_state["history"])), why="the run stands after its second epoch")
@@ -1370,6 +1464,11 @@ check.true("the weights of 2 + 2 epochs, bit for bit",
            why="a fixed point: interrupting leaves no trace")
 check.equal("the history of the snapshot", len(_state["history"]["loss"]), 2,
             why="loading copies the lists: two runs must not write into one history")
+_plain, _saved = moons_run(0, scheduler=False), moons_run(1, scheduler=False)
+_saved.optimizer.lr = 0.5
+_plain.load_state_dict(_saved.state_dict())
+check.equal("the learning rate of a run without scheduler, after loading", _plain.optimizer.lr, 0.5,
+            why="no scheduler sets it: the rate is in the optimizer's own state")
 _sgd = Trainer(_run.model, CrossEntropyLoss(), SGD(_run.model.parameters(), lr=0.1), batch_size=8)
 check.raises("a checkpoint of Adam loaded into SGD", CheckpointError,
              lambda: _sgd.load_state_dict(_state), why="name both", mention=["Adam", "SGD"])
@@ -1470,9 +1569,10 @@ for epoch, (loss, val) in enumerate(zip(history["loss"], history["val_loss"]), s
 """
 ## Measure: memory over one step
 
-A step has four moments to look at. Before you run the cell, sketch the curve: which of weights, activations,
-gradients and Adam's moments are there at each of them? Where is the peak? What is still there at
-the start of the second step that was not there at the start of the first?
+A step has four moments to look at: its start, after forward, after backward, after `step`. Before
+you run the cell, sketch the curve: which of weights, activations, gradients and Adam's two arrays
+are there at each moment? Where is the peak? What is still there at the start of the second step that
+was not there at the start of the first?
 
 The cell also counts by hand. Parameters you know. Activations: a `Linear` leaves two arrays per
 row, the product and its sum with the bias, a `ReLU` a third one; the graph keeps all of them for
@@ -1678,7 +1778,7 @@ check.choice("the thing that was forgotten", what_was_forgotten, "Yw==", ["a", "
 
 # %% [markdown] question="what_exact_resume_costs" points=2
 """
-**Open question.** Your checkpoint resumes exactly on the same machine. Name two reasons why it
+**Open question, graded by a person.** Your checkpoint resumes exactly on the same machine. Name two reasons why it
 might not on another one, or with twice as many threads, although every byte of the file was read
 correctly. Then say for which of these you would care, and for which you would not: continuing a run
 after a power cut; publishing a result; finding a bug that shows itself in epoch 40.
@@ -1708,8 +1808,14 @@ when `val_loss` is the lowest so far, and load at the end.
 
 | symptom | cause | where to look |
 |---|---|---|
-| `w after the second step` | gradients of two steps added up | `zero_grad` first in the step |
-| `w after the first step` | the optimizer stepped before `backward`, or the gradient was dropped in between | the order of the six lines |
+| `w after the second step` | often: gradients of two steps added up | `zero_grad` first in the step |
+| `w after the first step` | often: the optimizer stepped before `backward`, or the gradient was dropped in between | the order of the six lines |
+| `has no graph` | `backward` on a loss made from `.data`, or under `no_grad` | `loss_fn(model(x), y)` on Tensors, recording on |
+| `does not support ufuncs` | NumPy met a Tensor | its array is `.data` |
+| `could not be broadcast` | argmax over the wrong axis, or targets of another shape | the classes are the last axis; compare shapes first |
+| `'NoneType' object has no attribute 'permutation'` | no generator was given | then the framework's `default_generator` |
+| `'NoneType' object has no attribute 'step'` | a run without a scheduler | `if self.scheduler is not None` |
+| `NoneType` | a function gives None, an option was not given, or a parameter has no gradient | is a `return` missing? is `None` allowed here? leave out `p.grad is None` |
 | the loss becomes nan | a step too large | a lower learning rate, warm-up, clipping at length 1 |
 | the loss swings up and down | gradients of earlier steps are still there | `zero_grad`, first in the step |
 | `no batches` | a generator as data: empty after its first epoch | pass a list, a pair (x, y) or a loader |

@@ -21,6 +21,7 @@ def show(as_json: bool) -> None:
             "workspace": str(ws.root),
             "current": now.id if now else None,
             "completed": sum(row.state == "completed" for row in rows),
+            "written": sum(row.module.exists for row in rows),
             "modules": [row.as_dict() for row in rows],
             "next": overview.next_command(progress),
         })
