@@ -53,12 +53,17 @@ def blocks(report: Report, only: str | None = None) -> list[Block]:
     """Marks, notices, and the first failure or the points. `only`: one exercise was checked."""
     text = [] if only else [Block(layout.SUMMARY, summary(report))]
     for notice in report.notices:
-        lines = [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
-        text.append(Block(layout.NOTICE, lines))
+        told = [screen.warm(line) for line in screen.wrap(notice, "  ", "! ")]
+        text.append(Block(layout.NOTICE, told))
     if report.failure is None:
         done = [screen.good(f"{reference(report, only)}  {only} passes.")] if only else []
         return [*text, Block(layout.WHAT, done or _success(report))]
-    return [*text, *([] if only else [layout.GAP_BLOCK]), *failure(report)]
+    return [*text, *([] if only else [layout.GAP_BLOCK]), *failure_blocks(report)]
+
+
+def lines(report: Report) -> list[str]:
+    """All of the report, whatever the room."""
+    return layout.flat(blocks(report))
 
 
 def reference(report: Report, name: str) -> str:
@@ -79,8 +84,13 @@ _KEEP = {"expected": layout.RESULT, "got": layout.RESULT, "do": layout.RESULT,
          "see also": layout.SEE_ALSO}
 
 
-def failure(report: Report) -> list[Block]:
+def failure(report: Report) -> list[str]:
     """The first failure: heading, what was checked, and the labelled rows below it."""
+    return layout.flat(failure_blocks(report))
+
+
+def failure_blocks(report: Report) -> list[Block]:
+    """The parts of the first failure, by how much they matter."""
     found = report.failure
     assert found is not None
     text = [Block(layout.HEADING, [heading(report)]),

@@ -632,9 +632,13 @@ check.tensor("(2, 3) @ (3, 4)", Tensor(_a) @ Tensor(_b), [[20, 23, 26, 29], [56,
              why="the same numbers as your loops")
 check.tensor("(2, 3) @ (3,)", Tensor(_a) @ Tensor([1.0, 0.0, -1.0]), [-2, -2],
              why="a matrix times a vector is a vector")
-check.tensor("a batch: (3, 1, 2) @ (3, 2, 1)",
-             Tensor([[[1, 2]], [[3, 4]], [[5, 6]]]) @ Tensor([[[1], [1]], [[2], [0]], [[0], [3]]]),
-             [[[3]], [[6]], [[18]]], why="leading axes are a batch: one small product per entry")
+check.tensor("a batch: (2, 1, 2) @ (2, 2, 1)",
+             Tensor([[[1, 2]], [[3, 4]]]) @ Tensor([[[1], [1]], [[2], [0]]]), [[[3]], [[6]]],
+             why="leading axes are a batch: one small product per entry")
+check.raises("(2, 3) @ (3, 4, 5)", ValueError,
+             lambda: Tensor(np.ones((2, 3))) @ Tensor(np.ones((3, 4, 5))),
+             why="3 against 4: with three axes the first is the batch, and the 4 is what meets",
+             mention=["(2, 3)", "(3, 4, 5)"])
 check.raises("(2, 3) @ (4, 5)", ValueError, lambda: Tensor(np.ones((2, 3))) @ Tensor(np.ones((4, 5))),
              why="name both shapes: the reader sees at once which side to transpose",
              mention=["(2, 3)", "(4, 5)"])
@@ -1275,7 +1279,7 @@ be compiled.
 | `'list' object has no attribute 'data'` | a list of tensors where single tensors are taken | `Tensor.cat` takes them one by one, `cat` and `stack` take a list |
 | `'Tensor' object has no attribute 'data'` | `__init__` ended without setting it | `self.data = ...`, not only `data = ...` |
 | `memoryview` | `.data` asked of a NumPy array: it has a `.data` of its own, raw memory | an operation returned an array, or `.data` stands twice |
-| `NoneType` | a method ended without `return` | the last line of the method that made this value |
+| `'NoneType' object`, `: 'NoneType'` | a method ended without `return` | the last line of the method that made this value |
 | `object has no attribute` | a misspelt name, or a value of another type than you think | print `type(...)` of what stands before the dot |
 | `not supported between instances of 'Tensor'` | tensors are not compared | compare the arrays: `x.data > 0` |
 | `only integers, slices` | a tensor used as an index, and tensors are float32 | `_index(key)` makes integers of it |

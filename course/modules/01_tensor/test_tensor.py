@@ -31,6 +31,12 @@ def test_tensor_holds_float32_whatever_it_is_made_of(data):
     np.testing.assert_array_equal(tensor.data, np.asarray(data, dtype=np.float32))
 
 
+def test_tensor_asks_tensor_dtype(monkeypatch):
+    monkeypatch.setattr(Tensor, "dtype", np.float64)
+    assert Tensor([0.1, 0.2]).data.dtype == np.float64
+    assert (Tensor([0.1]) + 1).data.dtype == np.float64
+
+
 def test_tensor_sleeping_gradient_attributes():
     tensor = Tensor([3.0], requires_grad=True)
     assert tensor.requires_grad and tensor.grad is None
@@ -62,6 +68,10 @@ def test_broadcast_shapes_agrees_with_numpy(a, b):
         assert broadcast_shapes(a, b) == expected
 
 
+def test_broadcast_shapes_has_no_limit_on_axes():
+    assert broadcast_shapes((2, *(1,) * 70, 3), (4, 1)) == (2, *(1,) * 69, 4, 3)
+
+
 @pytest.mark.parametrize("shapes", [((2, 3), (3,)), ((4, 1), (1, 5)), ((), (2, 2)), ((3,), (3,))])
 @pytest.mark.parametrize("symbol", ["+", "-", "*", "/"])
 def test_operators_agree_with_numpy_in_both_orders(shapes, symbol):
@@ -89,7 +99,8 @@ def test_elementwise_error_names_both_shapes():
 
 
 @pytest.mark.parametrize("shapes", [((5, 4), (4, 6)), ((4,), (4, 6)), ((5, 4), (4,)), ((4,), (4,)),
-                                    ((2, 3, 5, 4), (3, 4, 2)), ((7, 1, 3), (3, 2)), ((0, 3), (3, 2))])
+                                    ((2, 3, 5, 4), (3, 4, 2)), ((7, 1, 3), (3, 2)), ((0, 3), (3, 2)),
+                                    ((6, 2, 5), (6, 5, 3))])
 def test_matmul_agrees_with_numpy(shapes):
     a, b = array(*shapes[0]), array(*shapes[1], seed=3)
     np.testing.assert_allclose((Tensor(a) @ Tensor(b)).data, a @ b, rtol=1e-5, atol=1e-6)
@@ -125,6 +136,23 @@ def test_var_agrees_with_numpy(axis, correction):
     np.testing.assert_allclose(Tensor(x).var(axis=axis, correction=correction).data, expected, rtol=1e-3)
 
 
+def test_mean_var_and_stack_are_made_of_tensor_operations(monkeypatch):
+    made = []
+    for name in ("sum", "reshape"):
+        original = getattr(Tensor, name)
+
+        def spy(self, *args, original=original, name=name, **options):
+            made.append(name)
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(Tensor, name, spy)
+    x = Tensor(array(3, 4))
+    x.mean(axis=1)
+    x.var(axis=0)
+    stack([x, x])
+    assert "sum" in made[:1] and made.count("sum") >= 3 and "reshape" in made
+
+
 def test_mean_of_nothing_is_nan():
     with np.errstate(all="ignore"):
         assert math.isnan(Tensor(np.zeros((0, 3))).mean().item())
@@ -136,6 +164,12 @@ def test_reshape_agrees_with_numpy_and_shares(shape):
     for result in (x.reshape(*shape), x.reshape(shape)):
         np.testing.assert_array_equal(result.data, x.data.reshape(shape))
         assert np.shares_memory(result.data, x.data)
+
+
+def test_reshape_and_permute_leave_their_tensor_alone():
+    x = Tensor(array(2, 3, 4))
+    _ = x.reshape(4, 6), x.permute(2, 0, 1)
+    assert x.shape == (2, 3, 4)
 
 
 def test_reshape_error_names_both_shapes():
@@ -150,10 +184,16 @@ def test_permute_agrees_with_numpy_and_shares(axes):
     assert np.shares_memory(x.permute(axes).data, x.data)
 
 
-@pytest.mark.parametrize("axes", [(0, 1), (0, 1, 1), (0, 1, 2, 0)])
+@pytest.mark.parametrize("axes", [(0, 1), (0, 1, 1), (0, 1, 2, 0), (0, 1, 3), (0, 1, -4)])
 def test_permute_refuses_what_is_no_permutation(axes):
     with pytest.raises(ValueError, match=r"\(2, 3, 4\)"):
         Tensor(array(2, 3, 4)).permute(*axes)
+
+
+def test_permute_of_a_scalar():
+    assert Tensor(3.0).T.item() == 3
+    with pytest.raises(ValueError):
+        Tensor(3.0).permute(0)
 
 
 def test_transpose_and_views_of_a_batch():

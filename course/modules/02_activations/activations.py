@@ -910,7 +910,7 @@ line by now, and in-place variants, which save memory but overwrite what the gra
 | `expected a Tensor` | an activation called on an array or a number | wrap the input: Tensor(x) |
 | `takes no arguments` | the class was called with the numbers | make the layer, then call it: ReLU()(x) |
 | `memoryview` | `.data` asked of an array: it has a `.data` of its own, raw memory | an operation returned an array, or .data stands twice |
-| `NoneType` | a function or `forward` ended without `return` | its last line |
+| `'NoneType' object`, `: 'NoneType'` | a function or `forward` ended without `return` | its last line |
 | `object has no attribute` | a misspelt name, or a method that Tensor does not have | NumPy's function on x.data, wrapped in Tensor |
 | `has no attribute 'erf'` | NumPy has no erf | the erf given above |
 | `is out of bounds for array of dimension` | dim names an axis that x does not have, or a fixed axis was used | hand dim on; print x.shape; the last axis is dim=-1 |

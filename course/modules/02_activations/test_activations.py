@@ -112,6 +112,11 @@ def test_sigmoid_keeps_relative_precision_in_the_lower_tail():
     np.testing.assert_allclose(sigmoid(x), apply(exact_sigmoid, x), rtol=1e-4)
 
 
+def test_sigmoid_is_not_clipped():
+    x = np.array([-82.0, -86.0], dtype=np.float32)
+    np.testing.assert_allclose(sigmoid(x), apply(exact_sigmoid, x), rtol=1e-4)
+
+
 def test_sigmoid_is_symmetric_about_one_half():
     x = numbers((50,), seed=3)
     np.testing.assert_allclose(sigmoid(x) + sigmoid(-x), np.ones(50), atol=3e-7)
@@ -121,6 +126,29 @@ def test_sigmoid_computes_in_the_precision_of_its_input():
     x = np.linspace(-5, 5, 11)
     assert sigmoid(x).dtype == np.float64
     np.testing.assert_allclose(sigmoid(x), apply(exact_sigmoid, x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("function", [sigmoid, softmax, log_softmax])
+def test_array_functions_give_arrays_and_leave_their_input(function):
+    x = numbers((3, 4), seed=21)
+    before = x.copy()
+    assert type(function(x)) is np.ndarray
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("function", [sigmoid, softmax, log_softmax])
+def test_array_functions_only_take_exp_of_zero_or_less(function, monkeypatch):
+    seen, exp = [], np.exp
+    monkeypatch.setattr(np, "exp", lambda x, *a, **o: (seen.append(np.max(x)), exp(x, *a, **o))[1])
+    function(np.array([-800.0, 3.0, 650.0], dtype=np.float32))
+    assert all(value <= 0 for value in seen)
+
+
+def test_softmax_is_exact_to_the_precision_of_its_input():
+    x = np.random.default_rng(8).normal(size=(3, 6))
+    wanted = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax(x), wanted, rtol=1e-12)
+    np.testing.assert_allclose(log_softmax(x), np.log(wanted), rtol=1e-12)
 
 
 def test_tanh_keeps_relative_precision_near_zero():
