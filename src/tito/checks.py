@@ -328,7 +328,8 @@ def _summed(gradient: Any, shape: tuple[int, ...]) -> Any:
 
 OPERATIONS = (
     "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __neg__ "
-    "__matmul__ __getitem__ exp log sqrt abs clamp sum mean var max reshape permute transpose cat clone"
+    "__matmul__ __getitem__ exp log sqrt abs clamp sum mean var max reshape permute transpose "
+    "cat clone"
 ).split()
 
 

@@ -52,7 +52,7 @@ def milestone_info(ws: Workspace, found: Standing) -> list[str]:
     text += rows("needs", f"modules {first:02d} to {last:02d}")
     if found.missing:
         text += rows("missing", ", ".join(found.missing))
-    text += [""] + [f"  {line}".rstrip() for line in story(milestone).splitlines()] + [""]
+    text += ["", *_paragraphs(story(milestone))]
     if found.record.get("passed"):
         text += rows(
             "passed", f"{day(found.record['passed'])}, last run {day(found.record['date'])}"
@@ -61,6 +61,15 @@ def milestone_info(ws: Workspace, found: Standing) -> list[str]:
     place = milestones.folder(ws, milestone)
     names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
     return text + (rows("files", f"{ws.relative(place)}: {', '.join(names)}") if names else [])
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Paragraphs wrapped anew, two columns in; indented ones are kept as they are."""
+    lines = []
+    for block in filter(None, text.split("\n\n")):
+        kept = block if block.startswith(" ") else " ".join(block.split())
+        lines += [*screen.wrap(kept, "  ", "  "), ""]
+    return lines
 
 
 def story(milestone: course.Milestone) -> str:

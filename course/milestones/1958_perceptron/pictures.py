@@ -19,7 +19,7 @@ def draw(judged: dict[str, tuple[Part, Made]], folder: Path) -> list[Path]:
 
 def boundary(judged: dict[str, tuple[Part, Made]], path: Path) -> Path:
     """Held-out points over the half planes of the neuron, for the two parts in the plane."""
-    figure, [axes] = pictures.figure(columns=2, width=4.4, height=4.6)
+    figure, [axes] = pictures.figure(columns=2, width=4.4, height=5.0)
     for place, (name, title) in zip(axes, TITLES.items()):
         part, made = judged[name]
         points, answers = part.held_out[:400], part.answers[:400]

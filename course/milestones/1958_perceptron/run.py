@@ -148,6 +148,7 @@ def draw(neuron, x, y, columns=45, rows=15):
 
 def main():
     """All parts, and how the neuron does on points it has not learned from."""
+    sys.stdout.reconfigure(errors="replace")  # for terminals without ▁▂▃
     print(f"tinytorch: {tinytorch.origin}\n")
     real = load_tinydigits()
     for part, seen, unseen in (

@@ -15,7 +15,7 @@ TITLES = {"single": "one layer", "hidden": "a hidden layer"}
 
 def draw(judged: dict[str, tuple[Part, Made]], folder: Path) -> list[Path]:
     """boundaries.png in `folder`."""
-    figure, [axes] = pictures.figure(columns=2, width=4.4, height=4.6)
+    figure, [axes] = pictures.figure(columns=2, width=4.4, height=5.0)
     for place, (name, title) in zip(axes, TITLES.items()):
         part, made = judged[name]
         right = judge.share((logits(part.held_out, made) > 0) == part.answers)

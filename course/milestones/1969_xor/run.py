@@ -120,6 +120,7 @@ def draw(net, columns=45, rows=15):
 
 def main():
     """Both networks on the same points, and the truth table each has learned."""
+    sys.stdout.reconfigure(errors="replace")  # for terminals without ▁▂▃
     print(f"tinytorch: {tinytorch.origin}\n")
     unseen, answers = clouds(2000, seed=2)
     for part in (single, hidden):

@@ -130,6 +130,7 @@ def show_mistakes(net, images, labels, columns=72):
 
 def main():
     """The linear classifier and the MLP on the same images, judged on images neither has seen."""
+    sys.stdout.reconfigure(errors="replace")  # for terminals without ▁▂▃
     print(f"tinytorch: {tinytorch.origin}")
     digits = load_mnist() if "--mnist" in sys.argv else load_tinydigits()
     for part in (linear, mlp):

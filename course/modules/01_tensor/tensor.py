@@ -592,8 +592,9 @@ operation. Your method unwraps, multiplies and wraps. Before that it looks at th
 ```
 
 On the left it is always the last size. On the right it is the second-to-last, except that a vector
-offers the only one it has. If they differ, raise a `ValueError` with both shapes in it: a message
-that says `inner sizes 3 and 4 differ` saves its reader an evening.
+offers the only one it has. (Axes before those two are a batch and broadcast as usual.) If the sizes
+that meet differ, raise a `ValueError` with both shapes in it: a message that says `inner sizes 3 and 4
+differ` saves its reader an evening.
 """
 
 # %% exercise="Tensor.__matmul__"
@@ -876,7 +877,7 @@ check.raises("(2, 3) -> reshape(4, 2)", ValueError, lambda: _x.reshape(4, 2),
 
 Transposing a matrix swaps its two axes: entry `(i, j)` moves to `(j, i)`. In general, `permute(2, 0,
 1)` says: the new axis 0 is the old axis 2, the new axis 1 is the old axis 0, and so on. NumPy does it
-it without moving a number, by changing how far it jumps in memory for each axis (the **strides**).
+without moving a number, by changing how far it jumps in memory for each axis (the **strides**).
 As for `reshape`, one tuple is as welcome as several ints: `permute((2, 0, 1))`.
 """
 

@@ -182,6 +182,12 @@ check.tensor("Loss().reduce([2, 4])", Loss().reduce(Tensor([2.0, 4.0])), 3,
 check.raises('Loss("mean").reduce of an empty tensor', ValueError,
              lambda: Loss("mean").reduce(Tensor(np.zeros((0,)))), mention=["empty"],
              why="0/0 would be a nan that shows up far away from its cause")
+check.tensor('Loss("sum").reduce of an empty tensor', Loss("sum").reduce(Tensor(np.zeros((0,)))), 0,
+             why="a sum of nothing is 0, no mistake: only the mean divides by their number")
+for _reduction in ("mean", "sum"):
+    check.connected(f'the result of Loss("{_reduction}").reduce, from the losses', Loss(_reduction).reduce,
+                    _losses, why="module 05 follows operations of tensors; an array taken from .data "
+                                 "leaves no trace, and no gradient")
 
 # %% [markdown]
 """
@@ -198,7 +204,7 @@ tensor of the target and refuses that.
 """
 
 # %% given="as_target"
-#| export
+#| exporti
 def as_target(prediction, target):
     """The target as a Tensor of the prediction's shape.
 
@@ -254,22 +260,9 @@ check.tensor('MSELoss(reduction="none")', MSELoss(reduction="none")(_p, Tensor(_
 check.raises("MSELoss of (2, 1) and (2,)", ValueError,
              lambda: MSELoss()(Tensor([[1.0], [5.0]]), [1.0, 5.0]), mention=["(2, 1)", "(2,)"],
              why="broadcasting would make (2, 2) of it: every prediction against every target")
-_used = []
-
-
-def _watched(name):
-    def method(self, *other):
-        _used.append(name)
-        return getattr(Tensor, name)(self, *other)
-    return method
-
-
-_names = [f"__{name}__" for name in ("add", "radd", "sub", "rsub", "mul", "rmul", "neg", "pow")]
-_Watched = type("_Watched", (Tensor,), {name: _watched(name) for name in _names})
-MSELoss()(_Watched([1.0, 5.0]), Tensor([1.0, 2.0]))
-check.true("the loss is made of operations of tensors", _used,
-           why="prediction - target is an operation that module 05 will follow; an array taken "
-               "from .data leaves no trace, and no gradient")
+check.connected("the loss, from prediction and target", MSELoss(), Tensor([1.0, 5.0]), Tensor([1.0, 2.0]),
+                why="prediction - target is an operation that module 05 will follow; an array taken "
+                    "from .data leaves no trace, and no gradient")
 
 # %% [markdown]
 """
@@ -309,6 +302,12 @@ def log_sum_exp(x, axis=-1):
 _x = np.log(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=np.float32))
 check.close("log_sum_exp of log [[1, 2, 3], [4, 5, 6]], axis=1", log_sum_exp(_x, axis=1),
             [np.log(6.0), np.log(15.0)], why="1 + 2 + 3 = 6 and 4 + 5 + 6 = 15, log of each")
+check.close("x afterwards", np.exp(_x), [[1, 2, 3], [4, 5, 6]],
+            why="the caller still needs the logits: x - m makes a new array, x -= m changes this one")
+_one = log_sum_exp(_x[:1], axis=1)
+check.equal("what comes back for one row, shape (1, 3), axis=1",
+            (type(_one).__name__, getattr(_one, "shape", None)), ("ndarray", (1,)),
+            why="an array, without the axis that was summed and with the one that was not")
 check.close("the same, axis=0", log_sum_exp(_x, axis=0), np.log([5.0, 7.0, 9.0]),
             why="1 + 4, 2 + 5, 3 + 6: axis 0 disappears")
 check.close("log_sum_exp([1000, 1000])", log_sum_exp(np.array([1000, 1000], dtype=np.float32)),
@@ -341,7 +340,7 @@ there on.
 """
 
 # %% exercise="cross_entropies"
-#| export
+#| exporti
 def cross_entropies(logits, classes):
     """Cross-entropy of each row: log_sum_exp(row) - row[class] = -log softmax(row)[class].
 
@@ -362,6 +361,8 @@ _logits = np.array([[2, 1, 0], [0, 0, 3]], dtype=np.float32)
 check.close("cross_entropies of [[2, 1, 0], [0, 0, 3]], classes [0, 1]",
             cross_entropies(_logits, np.array([0, 1])), [0.407606, 3.094923],
             why="log(e^2 + e^1 + e^0) - 2 and log(e^0 + e^0 + e^3) - 0")
+check.close("the logits afterwards", _logits, [[2, 1, 0], [0, 0, 3]],
+            why="they are the model's output, which the gradient needs: shift a new array")
 check.close("the same logits, classes [2, 2]", cross_entropies(_logits, np.array([2, 2])),
             [2.407606, 0.094923], why="only the logit that is subtracted changes")
 check.close("equal logits, 4 classes", cross_entropies(np.zeros((1, 4), np.float32), np.array([3])),
@@ -392,7 +393,7 @@ same for every class, so only the mean of the logits is left to subtract.
 """
 
 # %% exercise="smoothed_cross_entropies"
-#| export
+#| exporti
 def smoothed_cross_entropies(logits, classes, smoothing):
     """Cross-entropy of each row with a share `smoothing` of the label spread over all classes.
 
@@ -413,6 +414,8 @@ _logits, _classes = np.array([[2, 1, 0], [0, 0, 3]], dtype=np.float32), np.array
 check.close("smoothing 0.3", smoothed_cross_entropies(_logits, _classes, 0.3),
             [0.707606, 2.794923],
             why="row 0: 0.7 * 0.407606 + 0.3 * (2.407606 - 1), where 1 is the mean logit")
+check.close("the logits afterwards", _logits, [[2, 1, 0], [0, 0, 3]],
+            why="they are the model's output, which the gradient needs: shift a new array")
 check.close("smoothing 0", smoothed_cross_entropies(_logits, _classes, 0.0), [0.407606, 3.094923],
             why="nothing is spread: plain cross-entropy")
 check.close("smoothing 1", smoothed_cross_entropies(_logits, _classes, 1.0), [1.407606, 2.094923],
@@ -437,7 +440,7 @@ array.
 """
 
 # %% given="class_indices"
-#| export
+#| exporti
 def class_indices(logits, target):
     """The target as an integer array (N,), checked against logits of shape (N, C).
 
@@ -552,7 +555,7 @@ The given cell refuses numbers that are not probabilities: logits passed by mist
 """
 
 # %% given="as_probabilities"
-#| export
+#| exporti
 def as_probabilities(name, values):
     """The array `values`, if all of it lies in 0 to 1.
 
@@ -600,9 +603,11 @@ check.tensor("BCELoss of the same", BCELoss()(_p, np.array([1, 0, 0])), 0.645981
 check.tensor('BCELoss("sum") with soft labels',
              BCELoss("sum")(Tensor([[0.5, 0.25]]), [[0.5, 0.75]]), 1.804788,
              why="log 2 + (0.75 * log 4 + 0.25 * log(4/3)): a label may lie between 0 and 1")
-check.tensor('BCELoss("none") of [0, 1, 0, 1], labels [1, 0, 0, 1]',
-             BCELoss("none")(Tensor([0.0, 1.0, 0.0, 1.0]), [1, 0, 0, 1]), [100, 100, 0, 0],
-             why="a wrong certainty costs 100; a right one nothing, although 0 * -inf is nan")
+check.tensor('BCELoss("none") of [0, 1, 0, 1, 0], labels [1, 0, 0, 1, 0.5]',
+             BCELoss("none")(Tensor([0.0, 1.0, 0.0, 1.0, 0.0]), [1, 0, 0, 1, 0.5]),
+             [100, 100, 0, 0, 50],
+             why="a wrong certainty costs 100; a right one nothing, although 0 * -inf is nan; a label "
+                 "of 0.5 half of 100: the logarithm is limited, not the loss")
 check.tensor('BCELoss("none") of 1e-20, label 1', BCELoss("none")(Tensor([1e-20]), [1]), [46.0517],
              why="20 * log 10: only the logarithm is limited, not the probability")
 check.raises("labels -1 and 1", ValueError, lambda: BCELoss()(Tensor([0.5, 0.5]), [-1, 1]),
@@ -672,6 +677,9 @@ check.tensor('BCEWithLogitsLoss("none") of ±1000',
 check.tensor('BCEWithLogitsLoss("none") of 20, label 0',
              BCEWithLogitsLoss("none")(Tensor([20.0]), [0]), [20],
              why="sigmoid(20) rounds to 1 in float32; the logit still knows")
+check.tensor('BCEWithLogitsLoss("none") of -20, label 0',
+             BCEWithLogitsLoss("none")(Tensor([-20.0]), [0]), [2.0611537e-09], rtol=1e-3, atol=0,
+             why="log(1 + e^-20) is about e^-20; 1 + e^-20 rounds to 1, np.log1p(e^-20) does not")
 check.raises("labels 1 and 2", ValueError, lambda: BCEWithLogitsLoss()(Tensor([0.0, 0.0]), [1, 2]),
              mention=["2"], why="the message names the label that is out of range")
 
@@ -871,7 +879,7 @@ check.prediction("gradients of the sum against gradients of the mean, batches of
 give a finite loss for a wrong and very confident answer. Which of them can still tell the model how
 to improve, and why? Think of how the loss changes when the logit changes from 1000 to 999.
 
-*Your answer:*
+*Your answer, graded by a person:*
 """
 
 # %% [markdown]
@@ -901,5 +909,7 @@ storing its table.
 | `class numbers` | probabilities, one-hot rows or regression targets in `CrossEntropyLoss` | `argmax(axis=1)` for one-hot rows; another loss for the rest |
 | `Classes count from 0` | labels from 1 to C, or a last layer with too few outputs | subtract 1, or check `out_features` |
 | `not a probability` | logits passed to `BCELoss`, or labels -1 and 1 | use `BCEWithLogitsLoss`; map labels with `(y + 1) / 2` |
+| `does not support ufuncs` | a NumPy function was called on a Tensor | hand over `logits.data`, or use the Tensor's own method |
+| `'NoneType'` | a function or `forward` that ends without `return` | its last line |
 | `has no attribute 'item'` | the loss is a NumPy number | the return line: reduce a Tensor, `self.reduce(Tensor(losses))` |
 """
