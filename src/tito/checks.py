@@ -406,7 +406,7 @@ def prediction(
         return _judge(False, what, "", "a number", _show(answer), repr(answer))
     ok = abs(value - expected) <= rel * abs(expected)
     got = _distance(value, expected, unit)
-    _judge(ok, what, why, f"the right number, or within {rel:.1%} of it", got, value)
+    _judge(ok, what, why, f"the right number, or within {100 * rel:g} % of it", got, value)
 
 
 def _distance(value: float, expected: float, unit: str) -> str:

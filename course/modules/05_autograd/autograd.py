@@ -1147,7 +1147,7 @@ def backward(self, gradient=None, retain_graph=False):
 
     gradient: array of this tensor's shape, needed unless it holds a single number.
     Raises RuntimeError without a graph, or if the graph was freed by an earlier backward.
-    Cost: about two forward passes; frees the graph unless `retain_graph`.
+    Cost: about twice the arithmetic of the forward pass; frees the graph unless `retain_graph`.
     """
     grads = {id(self): _first_gradient(self, gradient)}
     order = topological_sort(self)
