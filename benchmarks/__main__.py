@@ -275,6 +275,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Build the package, measure, print."""
     options = parser().parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a learner's machine
     with tempfile.TemporaryDirectory(prefix="tinytorch-bench-") as folder:
         rounds, block = (7, 0.02) if options.quick else (21, 0.1)
         plan = Plan(workspace.build(Path(folder) / "my-torch"), rounds, block)
