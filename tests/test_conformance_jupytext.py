@@ -13,6 +13,7 @@ from tito.source import (
     Cell,
     Notebook,
     inside_strings,
+    magic_lines,
     read,
     read_percent,
     write_ipynb,
@@ -102,8 +103,11 @@ CELLS = st.builds(
 
 
 def ends_what_it_opens(cell: Cell) -> bool:
-    """jupytext lets a quote left open swallow the cells below; we do not."""
-    return cell.kind != "code" or not inside_strings([*cell.source.split("\n"), ""])[-1]
+    """jupytext lets a quote left open swallow the cells below; we do not. In prose with quotes,
+    which it writes as comments, it comments what looks like a magic twice."""
+    if cell.kind == "code":
+        return not inside_strings([*cell.source.split("\n"), ""])[-1]
+    return '"""' not in cell.source or not list(magic_lines(cell.source.split("\n")))
 
 
 @settings(max_examples=60, deadline=None)

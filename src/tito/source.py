@@ -582,10 +582,10 @@ def _base_id(cell: Cell) -> str:
 
 
 def _digest(text: str) -> str:
-    import hashlib
+    """Eight hexadecimal digits; not hashlib, whose import takes longer than reading a notebook."""
+    import zlib
 
-    encoded = text.encode("utf-8", "surrogatepass")
-    return hashlib.sha1(encoded, usedforsecurity=False).hexdigest()[:8]
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def settled_ids(cells: list[Cell]) -> list[str]:
