@@ -432,4 +432,4 @@ def choice(what: str, answer: Any, sealed: str, options: Sequence[str], why: str
 if "ipykernel" in sys.modules:
     from tito import kernel
 
-    kernel.attach()
+    kernel.attach(lambda: judged)

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from tito import checks
 
+def attach(judged: Callable[[], int]) -> None:
+    """Register with the running IPython, if there is one; `judged()` counts comparisons made.
 
-def attach() -> None:
-    """Register with the running IPython, if there is one. Called by the import of `tito.checks`."""
+    Called by the import of `tito.checks`.
+    """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or hasattr(shell, "tito_checks"):
         return
-    shell.tito_checks = checks.judged
-    shell.events.register("pre_run_cell", lambda info: _before(shell))
-    shell.events.register("post_run_cell", lambda result: _after(shell, result))
+    shell.tito_checks = judged()
+
+    def before(_info: Any) -> None:
+        shell.tito_checks = judged()
+
+    shell.events.register("pre_run_cell", before)
+    shell.events.register(
+        "post_run_cell", lambda result: _after(judged() - shell.tito_checks, result)
+    )
     shell.set_custom_exc((NotImplementedError,), _hole)
 
 
-def _before(shell: Any) -> None:
-    shell.tito_checks = checks.judged
-
-
-def _after(shell: Any, result: Any) -> None:
-    done = checks.judged - shell.tito_checks
+def _after(done: int, result: Any) -> None:
     if result.success and done and "check." in result.info.raw_cell:
         print(f"✓ {done} check{'s' * (done != 1)} passed")
 

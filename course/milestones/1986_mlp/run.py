@@ -51,13 +51,13 @@ def linear(images, labels, seed=0, epochs=None):
 
 
 def mlp(images, labels, seed=0, epochs=None):
-    """Two hidden layers, 128 and 64 wide, with ReLU between."""
+    """Two hidden layers, 256 and 128 wide, with ReLU between."""
     print(f"\nAn MLP on {len(images):,} digits of {images.shape[1]}x{images.shape[2]}")
     manual_seed(seed)
     net = Sequential(
-        Linear(images[0].size, 128), ReLU(),
-        Linear(128, 64), ReLU(),
-        Linear(64, 10),
+        Linear(images[0].size, 256), ReLU(),
+        Linear(256, 128), ReLU(),
+        Linear(128, 10),
     )  # fmt: skip
     return train(net, images, labels, seed, epochs)
 

@@ -90,11 +90,9 @@ from `y` back to `x` we multiply the facts. Where a value is used **twice**, wha
 two ways is **added**:
 
 ```
-        x = 3                      x reaches y along two ways
-       /     \
-   a = 2x   b = 5x                 along a: 1 * 2      along b: 1 * 5
-       \     /
-       y = a + b = 21              dy/dx = 2 + 5 = 7
+x = 3 --+--> a = 2x --+--> y = a + b = 21      x reaches y along two ways
+        |             |                        along a: 1 * 2, along b: 1 * 5
+        +--> b = 5x --+                        dy/dx = 2 + 5 = 7
 ```
 
 In code, the number that arrives at an operation on the way back is called `g`: how fast the loss
@@ -947,11 +945,11 @@ which every tensor comes **after** all of its parents: a **topological sort**; t
 from the end.
 
 ```
-      x                      order:    x  a  b  y
-     / \                     walk:     y  b  a  x
-    a   b
-     \ /                     y first: nothing else can send it a gradient
-      y                      x last: both of its gradients have arrived
+x --+--> a --+--> y          order:    x  a  b  y
+    |        |               walk:     y  b  a  x
+    +--> b --+
+                             y first: nothing else can send it a gradient
+                             x last: both of its gradients have arrived
 ```
 
 The usual way is a depth-first search: visit the parents, then write down yourself. Written with
