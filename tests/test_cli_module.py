@@ -31,7 +31,7 @@ def test_start_refuses_a_module_whose_predecessors_are_open(learner: Any) -> Non
     result = learner.tito("module", "start", "2", code=2)
     assert result.stderr.splitlines() == [
         "02_activations builds on 01_tensor, which is not completed",
-        "Next: tito module start 01",
+        "Next: tito watch 01",
     ]
 
 

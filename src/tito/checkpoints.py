@@ -129,7 +129,7 @@ def require(progress: Progress, checkpoint: Checkpoint) -> None:
         missing = next(m for m in course.modules() if not progress.is_completed(m.id))
         raise WorkspaceError(
             f"{name} is built on modules up to {checkpoint.needs:02d}, and {missing.id} is not "
-            f"completed\nNext: tito module start {missing.number:02d}"
+            f"completed\nNext: {progress.go_on(missing.id)}"
         )
 
 

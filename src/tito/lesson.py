@@ -68,7 +68,7 @@ def require(progress: Progress, module: Module) -> None:
         if not progress.is_completed(earlier.id):
             raise WorkspaceError(
                 f"{module.id} builds on {earlier.id}, which is not completed\n"
-                f"Next: tito module start {earlier.number:02d}"
+                f"Next: {progress.go_on(earlier.id)}"
             )
 
 

@@ -120,7 +120,7 @@ def require(progress: Progress, milestone: Milestone) -> None:
         missing = found.missing[0]
         raise WorkspaceError(
             f"{milestone.id} is built on {missing}, which is not completed\n"
-            f"Next: tito module start {missing[:2]}"
+            f"Next: {progress.go_on(missing)}"
         )
 
 

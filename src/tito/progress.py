@@ -73,6 +73,11 @@ class Progress:
     def is_completed(self, id: str) -> bool:
         return id in self.modules and self.modules[id]["completed"] is not None
 
+    def go_on(self, id: str) -> str:
+        """The command that goes on with a module: watch it once it is started."""
+        started = id in self.modules and self.modules[id]["started"] is not None
+        return f"tito {'watch' if started else 'module start'} {id[:2]}"
+
     @classmethod
     def load(cls, ws: Workspace) -> Progress:
         """Read the file. A damaged one is kept aside, and the records rebuilt from the workspace.

@@ -249,6 +249,11 @@ def _missing(what: str, owner: course.Module, origin: Origin, out_of_sight: Iter
     if built.is_file():
         return (f"{what}: module {owner.id} is completed, but {shorten(built)} "
                 f"does not export it\nNext: tito module complete {number}")  # fmt: skip
-    started = (origin.root / "modules" / owner.id).is_dir()
+    package = origin.root / "tinytorch"
+    first = next(
+        (m for m in course.modules()
+         if not package.joinpath(*m.export.split(".")).with_suffix(".py").is_file()), owner
+    )  # fmt: skip
+    verb = "complete" if (origin.root / "modules" / first.id).is_dir() else "start"
     return (f"{what}: built by module {owner.id}, not completed in {where}\n"
-            f"Next: tito module {'complete' if started else 'start'} {number}")  # fmt: skip
+            f"Next: tito module {verb} {first.number:02d}")  # fmt: skip

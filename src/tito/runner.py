@@ -14,7 +14,9 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -22,6 +24,7 @@ from typing import Any, TextIO
 Step = dict[str, Any]
 Emit = Callable[..., None]
 CELL = "<cell in "
+TOOLS = ("the cell of tools", "the file (tools)")
 HEAD = 8 << 10  # characters of output that are remembered per exercise
 
 
@@ -94,6 +97,7 @@ def _run(
     steps: list[Step], knockouts: dict[str, list[Step]], keep_going: bool, emit: Emit, tee: Tee
 ) -> None:
     space = fresh_namespace()
+    warnings.showwarning = warn
     for index, step in enumerate(steps):
         emit("begin", step=index)
         tee.name = step["name"]
@@ -119,6 +123,19 @@ def _run(
         emit("fail", step=index, seconds=seconds, printed=printed, **failure)
         if not keep_going:
             return
+
+
+def warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning in one line that says where in the learner's code; none from the tools cell."""
+    if place(filename) not in TOOLS:
+        print(f"{category.__name__}: {message} ({place(filename)}, line {lineno})")
 
 
 def has_hole(steps: list[Step], check: Step) -> bool:
@@ -188,8 +205,9 @@ def describe(error: BaseException) -> dict[str, Any]:
 def frames(trace: TracebackType | None) -> str:
     """The learner's frames only: their cells and their package."""
     kept = [f for f in traceback.extract_tb(trace) if theirs(f.filename)]
-    lines = [f"{place(f.filename)}, line {f.lineno}: {(f.line or '').strip()}" for f in kept[-4:]]
-    return "\n".join(lines)
+    lines = [f"{place(f.filename)}, line {f.lineno}: {(f.line or '').strip()}" for f in kept]
+    once = [line for before, line in pairwise(["", *lines]) if line != before]
+    return "\n".join(once[-4:])
 
 
 def theirs(filename: str) -> bool:

@@ -420,7 +420,8 @@ class Watch:
             return str(found).partition("\nNext: ")[2] or "mend what is said above, and save"
         if found.failure is None:
             return "n   (completes this module and starts the next)"
-        unwritten = found.failure.kind == "unsolved"
+        blank = any(text.startswith("not answered yet") for _, text in found.failure.rows)
+        unwritten = blank or found.failure.kind == "unsolved"
         again = "write it and save" if unwritten else "mend it and save"
         if not found.number:
             return again

@@ -327,7 +327,7 @@ def _broadcast(a, b):
     try:
         return broadcast_shapes(a, b)
     except ValueError:
-        return ("ValueError",)
+        return "a ValueError, although these shapes go together"
 
 
 check.equal("broadcast_shapes((2, 3), (3,))", _broadcast((2, 3), (3,)), (2, 3),
@@ -633,8 +633,9 @@ check.tensor("(2, 3) @ (3, 4)", Tensor(_a) @ Tensor(_b), [[20, 23, 26, 29], [56,
              why="the same numbers as your loops")
 check.tensor("(2, 3) @ (3,)", Tensor(_a) @ Tensor([1.0, 0.0, -1.0]), [-2, -2],
              why="a matrix times a vector is a vector")
-check.tensor("a batch: (2, 1, 2) @ (2, 2, 1)",
-             Tensor([[[1, 2]], [[3, 4]]]) @ Tensor([[[1], [1]], [[2], [0]]]), [[[3]], [[6]]],
+check.tensor("a batch: (2, 1, 3) @ (2, 3, 1)",
+             Tensor([[[1, 2, 0]], [[3, 4, 1]]]) @ Tensor([[[1], [1], [5]], [[2], [0], [1]]]),
+             [[[3]], [[7]]],
              why="leading axes are a batch: one small product per entry")
 check.raises("(2, 3) @ (3, 4, 5)", ValueError,
              lambda: Tensor(np.ones((2, 3))) @ Tensor(np.ones((3, 4, 5))),
@@ -887,7 +888,8 @@ As for `reshape`, one tuple is as welcome as several ints: `permute((2, 0, 1))`.
 def permute(self, *axes):
     """Axes in another order: axis i of the result is axis `axes[i]` of this tensor. A view.
 
-    Raises ValueError if `axes` (ints, or one tuple) does not name every axis exactly once.
+    axes: ints or one tuple; negative ones count from the end.
+    Raises ValueError naming the shape unless every axis is named exactly once.
 
     >>> Tensor(np.zeros((2, 3, 4))).permute(2, 0, 1).shape
     (4, 2, 3)
@@ -1282,7 +1284,9 @@ be compiled.
 | `memoryview` | `.data` asked of a NumPy array: it has a `.data` of its own, raw memory | an operation returned an array, or `.data` stands twice |
 | `'NoneType' object`, `: 'NoneType'` | a method ended without `return` | the last line of the method that made this value |
 | `object has no attribute` | a misspelt name, or a value of another type than you think | print `type(...)` of what stands before the dot |
-| `not supported between instances of 'Tensor'` | tensors are not compared | compare the arrays: `x.data > 0` |
+| `not supported between instances of` | tensors are not compared | compare the arrays: `x.data > 0` |
+| `truth value of an array` | Python's own `max`, `min` or `if` on a whole array | the array's method, or NumPy's function: `x.data.max()` |
+| `object is not callable` | parentheses behind a property | `x.size` and `x.shape` take none |
 | `only integers, slices` | a tensor used as an index, and tensors are float32 | `_index(key)` makes integers of it |
 | `cannot be interpreted as an integer`, `for %: 'tuple' and 'int'` | a tuple where ints are wanted: with `*shape`, `reshape((6,))` arrives as `((6,),)` | unpack a single tuple first |
 | `tuple indices must be integers` | a tuple of axes used to look up one size | count the entries before and after instead |

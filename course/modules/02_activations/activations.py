@@ -905,7 +905,7 @@ line by now, and in-place variants, which save memory but overwrite what the gra
 | `divide by zero encountered in log` | a probability was rounded to 0 before the log | use log_softmax on the scores, not log of softmax |
 | `invalid value encountered in multiply` | inf * 0, from multiplying by a mask | np.maximum instead of x * (x > 0) |
 | `does not support ufuncs` | a NumPy function called on a Tensor, or an array function such as `sigmoid` | unwrap first: np.maximum(x.data, 0), sigmoid(x.data) |
-| `not supported between instances of 'Tensor'` | tensors are not compared | compare the array: x.data > 0 |
+| `not supported between instances of` | tensors are not compared | compare the array: x.data > 0 |
 | `truth value of an array` | `if`, `max` or `and` on a whole array | a NumPy function that goes entry by entry: np.maximum, np.where |
 | `expected a Tensor` | an activation called on an array or a number | wrap the input: Tensor(x) |
 | `takes no arguments` | the class was called with the numbers | make the layer, then call it: ReLU()(x) |

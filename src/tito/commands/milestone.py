@@ -184,5 +184,5 @@ def _next_for(found: Standing, progress: Progress) -> str:
     if found.state in ("open", "passed"):
         return f"tito milestone run {found.milestone.year}"
     if found.state == "locked":
-        return f"tito module start {found.missing[0][:2]}"
+        return progress.go_on(found.missing[0])
     return _next(progress)

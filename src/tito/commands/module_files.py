@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @module_argument
-@click.option("--exercise", metavar="NAME", help="Only this exercise (its number or its name).")
+@click.option("--exercise", "-x", metavar="NAME", help="Only this exercise, by number or name.")
 @click.option("--undo", is_flag=True, help="Bring back what the last reset or repair replaced.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(module: Module | None, exercise: str | None, undo: bool, yes: bool) -> None:
