@@ -103,11 +103,10 @@ def failure_blocks(report: Report) -> list[Block]:
 
 
 def heading(report: Report) -> str:
-    """`Exercise 05.8  topological_sort  (checked in cell 24)`."""
+    """`Exercise 05.8  topological_sort`, and for a percent file the line of its check."""
     assert report.failure is not None
     step = report.failure.step
-    role = "checked in cell" if step.role == "check" else "cell"
-    where = f"  ({role} {step.cell})" if step.cell else ""
+    where = f"  ({'checked at ' * (step.role == 'check')}line {step.line})" if step.line else ""
     if report.number:
         title = f"Exercise {report.module.number:02d}.{report.number}  {step.name}"
     elif step.name.startswith("tinytorch/"):
@@ -201,7 +200,7 @@ def from_dict(data: dict[str, Any]) -> Report:
     found = data["failure"]
     failed = None
     if found:
-        step = Step(found["role"], found["name"], "", found["cell"])
+        step = Step(found["role"], found["name"], "", found["cell"], line=found["line"])
         rows = [(label, text) for label, text in found["rows"]]
         failed = Failure(step, found["kind"], found["what"], rows, found["diagnosis"])
     return Report(

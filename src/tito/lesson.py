@@ -207,8 +207,14 @@ def plan(module: Module, mine: Notebook) -> Plan:
             notices.append(f"{cell.role} {cell.name} stands twice: cell {number} was left out")
         else:
             first_seen[key] = number
-            if lost := _lost(cell, originals[key]):
+            lost = _lost(cell, originals[key])
+            if lost and export.is_exported(cell):
                 return Plan([], failure=_maimed(module, cell, number, lost))
+            if lost:
+                notices.append(
+                    f"given {cell.name} lacks {', '.join(lost)}: the shipped one was run"
+                )
+                cell = originals[key]
             cells.append(_settled(cell, originals[key], notices))
     for key, cell in originals.items():
         if key not in first_seen:
@@ -240,7 +246,7 @@ def _lost(cell: Cell, original: Cell) -> list[str]:
 
 
 def _maimed(module: Module, cell: Cell, number: int, lost: list[str]) -> Failure:
-    what = f"the given cell {cell.name} was edited and no longer defines {', '.join(lost)}"
+    what = f"the given cell {cell.name} is not as shipped: it lacks {', '.join(lost)}"
     do = f"put it back as shipped: tito module reset {module.number:02d} --exercise {cell.name}"
     return Failure(Step("given", cell.name, cell.source, number), "notebook", what, [("do", do)])
 
