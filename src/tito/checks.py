@@ -197,22 +197,24 @@ def _compare(what: str, got: Any, expected: Any, why: str, rtol: float, atol: fl
         have = np.asarray(_array(got), dtype=np.float64)
     except (TypeError, ValueError):
         return _judge(False, what, why, _show(want), _show(got), repr(got))
-    frozen, guess = _freeze(have), _guess_numbers(have, want, rtol, atol)
+    frozen = _freeze(have)
     if have.shape != want.shape:
         shown = f"shape {have.shape}:\n{_numbers(have, have, True)}"
+        guess = _guess_numbers(have, want, rtol, atol)
         return _judge(False, what, why, f"shape {want.shape}", shown, frozen, guess)
     ok = bool(np.allclose(have, want, rtol=rtol, atol=atol, equal_nan=True))
+    guess = "" if ok else _guess_numbers(have, want, rtol, atol)
     _judge(ok, what, why, _numbers(want, have, ok), _numbers(have, want, ok), frozen, guess)
 
 
 def _guess_numbers(have: Any, want: Any, rtol: float, atol: float) -> str:
-    """What the numbers have in common with the right ones: transposed, negated, scaled."""
+    """What wrong numbers have in common with the right ones: transposed, negated, scaled."""
 
     def like(other: Any) -> bool:
         same = other.shape == want.shape
         return same and bool(np.allclose(other, want, rtol=rtol, atol=atol, equal_nan=True))
 
-    if want.size < 2 or like(have):
+    if want.size < 2:
         return ""
     if have.ndim == 2 and like(have.T):
         return "These are the right numbers, transposed: rows and columns are swapped."

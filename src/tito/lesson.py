@@ -210,12 +210,7 @@ def plan(module: Module, mine: Notebook) -> Plan:
             lost = _lost(cell, originals[key])
             if lost and export.is_exported(cell):
                 return Plan([], failure=_maimed(module, cell, number, lost))
-            if lost:
-                notices.append(
-                    f"given {cell.name} lacks {', '.join(lost)}: the shipped one was run"
-                )
-                cell = originals[key]
-            cells.append(_settled(cell, originals[key], notices))
+            cells.append(_settled(cell, originals[key], lost, notices))
     for key, cell in originals.items():
         if key not in first_seen:
             cells = _inserted(cells, fresh, cell)
@@ -235,7 +230,7 @@ def _twice(cell: Cell, first: int, second: int) -> Failure:
 
 
 def _lost(cell: Cell, original: Cell) -> list[str]:
-    """What a given, exported cell no longer defines after the learner's edits."""
+    """What a given cell no longer defines after the learner's edits."""
     if cell.role != "given" or cell.source.strip() == original.source.strip():
         return []
     try:
@@ -251,8 +246,11 @@ def _maimed(module: Module, cell: Cell, number: int, lost: list[str]) -> Failure
     return Failure(Step("given", cell.name, cell.source, number), "notebook", what, [("do", do)])
 
 
-def _settled(cell: Cell, original: Cell, notices: list[str]) -> Cell:
-    """A check cell as shipped, whatever was done to it; any other cell as the learner left it."""
+def _settled(cell: Cell, original: Cell, lost: list[str], notices: list[str]) -> Cell:
+    """A check cell, or one that lost what it defined, as shipped; others as the learner left it."""
+    if lost:
+        notices.append(f"given {cell.name} lacks {', '.join(lost)}: the shipped one was run")
+        return original
     if cell.role != "check" or cell.source.strip() == original.source.strip():
         return cell
     notices.append(f"check {cell.name} was edited: the original was run")

@@ -122,19 +122,26 @@ def run_many(
     return _outcomes(runs, events, ending, output, timeout)
 
 
-def _spawn(
-    command: list[str], environment: dict[str, str], cwd: Path | None, timeout: float
-) -> tuple[str, str]:
-    """How the child ended ("ended", "timeout", "code -9"), and the head of what it printed."""
-    process = subprocess.Popen(
+def _popen(
+    command: list[str], environment: dict[str, str], cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    """A child in a process group of its own, without input, whose output is UTF-8 in one pipe."""
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment},
         start_new_session=sys.platform != "win32",
     )
+
+
+def _spawn(
+    command: list[str], environment: dict[str, str], cwd: Path | None, timeout: float
+) -> tuple[str, str]:
+    """How the child ended ("ended", "timeout", "code -9"), and the head of what it printed."""
+    process = _popen(command, environment, cwd)
     assert process.stdout is not None
     drain = _Drain(process.stdout)
     try:
@@ -158,15 +165,7 @@ def stream(
     show: Callable[[str], None],
 ) -> str:
     """Run Python with `arguments`, give `show` each line it prints, and return how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment},
-        start_new_session=sys.platform != "win32",
-    )
+    process = _popen([sys.executable, *arguments], environment, cwd)
     assert process.stdout is not None
     late = threading.Event()
 
