@@ -89,7 +89,6 @@ def main() -> None:
 def build() -> dict[str, list[Pair]]:
     """The three splits, each in a fixed random order. Raises: ValueError for a careless table."""
     facts = read_facts(tomllib.loads((HERE / "facts.toml").read_text(encoding="utf-8")))
-    facts = sorted(shuffled(facts)[:FACTS], key=facts.index)
     if len(facts) != FACTS or len({fact.name for fact in facts}) != FACTS:
         raise ValueError(f"{len(facts)} facts, {len({f.name for f in facts})} names; not {FACTS}")
     pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
