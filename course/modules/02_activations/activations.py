@@ -405,10 +405,12 @@ def erf(x):
     """
     z = np.abs(np.asarray(x, dtype=np.float64))
     t = 1 / (1 + 0.3275911 * z)
-    polynomial = 0.0
+    tail = np.zeros_like(z)
     for coefficient in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        polynomial = (polynomial + coefficient) * t
-    return np.sign(x) * (1 - polynomial * np.exp(-z * z))
+        tail += coefficient  # in place: new arrays would cost more than the arithmetic
+        tail *= t
+    tail *= np.exp(-z * z)
+    return np.sign(x) * (1 - tail)
 
 # %% [markdown]
 """

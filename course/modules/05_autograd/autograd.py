@@ -27,7 +27,7 @@ from functools import partial, wraps
 
 import numpy as np
 
-from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh, erf
+from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinytorch.core.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss
 from tinytorch.core.tensor import Tensor
 
@@ -746,7 +746,7 @@ def gelu_gradient(g, out, self, x):
         t = np.tanh(c * (x + 0.044715 * x**3))
         return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x**2))
     density = np.exp(-0.5 * x * x) * float(1 / np.sqrt(2 * np.pi))
-    share = 0.5 * (1 + erf(x * float(1 / np.sqrt(2)))).astype(x.dtype)  # erf is float64
+    share = np.divide(out, x, out=np.full_like(x, 0.5), where=x != 0)  # out is x * share
     return g * (share + x * density)
 
 
