@@ -116,7 +116,10 @@ class Download:
 
 
 class Digits(NamedTuple):
-    """Images (N, H, W) and labels (N,), all uint8; ink is high: 0..16 TinyDigits, 0..255 MNIST."""
+    """Images (N, H, W), or (N, 3, H, W) of CIFAR-10, and labels (N,), all uint8.
+
+    Ink is high: 0..16 in TinyDigits, 0..255 in MNIST.
+    """
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.uint8]
@@ -545,6 +548,33 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     except _Damage as damage:
         raise DataError(f"{damage} (in {file.parent})", "tito data fetch mnist") from None
     return np.frombuffer(raw, dtype=np.uint8, offset=stream.tell()).reshape(shape).copy()
+
+
+def load_cifar10(folder: Path | None = None) -> Digits:
+    """CIFAR-10: images (N, 3, 32, 32) of values 0..255, 50,000 to train and 10,000 to test on.
+
+    `folder` holds the six binary files; by default `path("cifar10")`.
+    Raises: DataError for a missing, truncated or foreign file. Cost: 184 MB.
+    """
+    import numpy as np
+
+    folder = folder or path("cifar10")
+    batches = [_cifar_records(folder / file.name, file) for file in find("cifar10").files]
+    train, test = np.concatenate(batches[:-1]), batches[-1]
+    return Digits(*(part for rows in (train, test) for part in (_photographs(rows), rows[:, 0])))
+
+
+def _cifar_records(file: Path, expected: File) -> NDArray[np.uint8]:
+    """Records (10000, 3073) of one binary file: the label, then the pixels."""
+    import numpy as np
+
+    if problem := _problem(file, expected, "cifar"):
+        raise DataError(f"{problem} (in {file.parent})", "tito data fetch cifar10")
+    return np.fromfile(file, dtype=np.uint8).reshape(-1, 3 * 32 * 32 + 1)
+
+
+def _photographs(records: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return records[:, 1:].reshape(-1, 3, 32, 32)
 
 
 def _idx_shape(stream: io.BytesIO, name: str) -> tuple[int, ...]:
