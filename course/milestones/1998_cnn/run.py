@@ -239,8 +239,8 @@ class Watched:
     def report(self, trainer):
         """One line for a finished epoch."""
         loss, right = (trainer.history[name][-1] for name in ("loss", "val_accuracy"))
-        print(f"  epoch {trainer.epoch:3}/{self.epochs}  loss {loss:.3f}  right on images kept back "
-              f"{right:6.1%}  {self.pace(0)}", flush=True)  # fmt: skip
+        told = f"loss {loss:.3f}  right on images kept back {right:6.1%}"
+        print(f"  epoch {trainer.epoch:3}/{self.epochs}  {told}  {self.pace(0)}", flush=True)
 
     def pace(self, number):
         """Images per second so far, and how long the rest will take."""

@@ -19,6 +19,8 @@ from tinytorch.core.layers import Module, Parameter, uniform_
 from tinytorch.core.tensor import Tensor, ones, zeros
 
 # %% given="tools"
+import tito.checks as check
+from tito.notebook import method_of
 
 # %% given="explicit"
 #| export
