@@ -150,12 +150,12 @@ _TINYDIGITS = Dataset(
 
 _TINYTALKS = Dataset(
     "tinytalks", "TinyTalks: 3,000 questions and answers in sentences", "tinytalks", "jsonl",
-    (File("train.jsonl", 361_866,
-          "88766602afc1e464c1baf37c20cf9b764ad1f98efdee79ffd3000d0c5a429caf"),
-     File("validation.jsonl", 45_344,
-          "1d771aa6ca4e2571f6995963e8ccbf5cfe66c1754c4304bbf47d0055c95d6808"),
-     File("test.jsonl", 45_436,
-          "da178734c58cf77d78bd2b9c796a50718ed437a029585cceb7a618bdb2211f0f")),
+    (File("train.jsonl", 361_936,
+          "bcfea3a0cc2428377dda8fe6167e6f8f82434d3d78b2a8f8191fdd97877ddacd"),
+     File("validation.jsonl", 45_351,
+          "e79779202ad979757621ee5740180f417adb10e74fd19973b1e77b8186778166"),
+     File("test.jsonl", 45_443,
+          "2ffb2604effff296f1bf8582db8f7bceac2ee037e75d992ede775c0f9dcff0ef")),
     source="written for this course (course/data/tinytalks/build.py)", licence="CC BY 4.0")
 
 _MNIST = Dataset(
