@@ -7,8 +7,9 @@
 For authors only: needs numpy. Learners read the .jsonl files.
 
 Every fact has one answer and keeps six of the phrasings that facts.toml has for it. One or two of
-the six are held out, so a question to validate or test with is a new phrasing of a known fact. What
-looks random is an order by SHA-256, the same on every machine and every Python.
+the six are held out, so a question to validate or test with is a new phrasing of a known fact, in a
+form of words that other facts were asked in. What looks random is an order by SHA-256, the same on
+every machine and in every Python.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class Pair(NamedTuple):
     fact: str
 
 
+class Phrasing(NamedTuple):
+    """One pair, the split it belongs to and the template its question was made from."""
+
+    split: str
+    template: str
+    pair: Pair
+
+
 class Fact(NamedTuple):
     """One answer and every way to ask for it: pairs of a template and the question it gives."""
 
@@ -54,13 +63,13 @@ class Fact(NamedTuple):
 
 
 class Cell(str):
-    """A cell of a table; `{x:bare}` is it without its article, `{x:digit}` a number in digits."""
+    """A cell of a table; `{x:bare}` is it without its a or an, `{x:digit}` a number in digits."""
 
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
         if spec == "bare":
-            return re.sub("^(a|an|the) ", "", self)
+            return re.sub("^an? ", "", self)
         if spec == "digit":
             return str(NUMBERS.index(self))
         return str(self)
@@ -89,21 +98,28 @@ def main() -> None:
 def build() -> dict[str, list[Pair]]:
     """The three splits, each in a fixed random order. Raises: ValueError for a careless table."""
     facts = read_facts(tomllib.loads((HERE / "facts.toml").read_text(encoding="utf-8")))
-    if len(facts) != FACTS or len({fact.name for fact in facts}) != FACTS:
-        raise ValueError(f"{len(facts)} facts, {len({f.name for f in facts})} names; not {FACTS}")
-    pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
-    for number, fact in enumerate(facts):
-        held = HELD_OUT[number % len(HELD_OUT)]
-        for place, (_, question) in enumerate(shuffled(fact.asks, fact.name)[:PHRASINGS]):
-            split = held[place] if place < len(held) else "train"
-            pairs[split].append(Pair(casual(question), fact.answer, fact.topic, fact.name))
-    check([pair for split in SPLITS for pair in pairs[split]])
-    return {split: shuffled(pairs[split]) for split in SPLITS}
+    names = {fact.name for fact in facts}
+    if not len(facts) == len(names) == FACTS:
+        raise ValueError(f"{len(facts)} facts with {len(names)} names, expected {FACTS} of each")
+    chosen = [
+        phrasing
+        for number, fact in enumerate(facts)
+        for phrasing in choose(fact, HELD_OUT[number % len(HELD_OUT)])
+    ]
+    check(chosen)
+    return {split: shuffled(one.pair for one in chosen if one.split == split) for split in SPLITS}
+
+
+def choose(fact: Fact, held: tuple[str, ...]) -> Iterator[Phrasing]:
+    """Six phrasings of a fact: the first for the splits in `held`, the others to train on."""
+    for place, (template, question) in enumerate(shuffled(fact.asks, fact.name)[:PHRASINGS]):
+        pair = Pair(casual(question), fact.answer, fact.topic, fact.name)
+        yield Phrasing(held[place] if place < len(held) else "train", template, pair)
 
 
 def shuffled(items: Iterable[Any], salt: str = "") -> list[Any]:
     """The items in an order that depends on them, the seed and the salt, and on nothing else."""
-    return sorted(items, key=lambda item: chance(f"{salt} {item}"))
+    return sorted(items, key=lambda item: chance(f"{salt} {json.dumps(item)}"))
 
 
 def chance(text: str) -> float:
@@ -120,8 +136,10 @@ def read_facts(source: dict[str, Any]) -> list[Fact]:
     tables = {name: list(rows_of(text)) for name, text in source["tables"].items()}
     tables |= made_tables(source["words"])
     facts = [fact for relation in source["relations"] for fact in related(relation, tables)]
-    return facts + [Fact(one["name"], one["topic"], one["answer"], [(ask, ask) for ask in one["asks"]])
-                    for one in source["facts"]]
+    return facts + [
+        Fact(one["name"], one["topic"], one["answer"], [(ask, ask) for ask in one["asks"]])
+        for one in source["facts"]
+    ]
 
 
 def rows_of(text: str) -> Iterator[Row]:
@@ -133,22 +151,29 @@ def rows_of(text: str) -> Iterator[Row]:
 
 def made_tables(words: dict[str, str]) -> dict[str, list[Row]]:
     """Tables that are quicker to compute than to type: neighbours, letters, arithmetic."""
-    lists = {name: text.split() for name, text in words.items()}
-    spelled = lists.pop("spelled")
-    return {name: neighbours(items, round=name != "planets") for name, items in lists.items()} | {
-        "spelled": [row(word=word, letters=", ".join(word.upper()), start=word[0].upper(),
-                        end=word[-1].upper()) for word in spelled],
+    return {
+        "days": neighbours(words["days"].split()),
+        "months": neighbours(words["months"].split()),
+        "spelled": [letters(word) for word in words["spelled"].split()],
         "sums": [numbers(a, b, a + b) for a in range(1, 6) for b in range(1, 6)],
         "differences": [numbers(a, b, a - b) for a in range(2, 7) for b in range(1, a)],
         "products": [numbers(a, b, a * b) for a in range(2, 6) for b in range(2, 6) if a * b < 13],
     }
 
 
-def neighbours(items: list[str], *, round: bool) -> list[Row]:
-    """Each item with the one before and the one after it; in a round the last meets the first."""
-    rows = [row(last=items[i - 1], item=item, next=items[(i + 1) % len(items)])
-            for i, item in enumerate(items)]
-    return rows if round else rows[:-1]
+def neighbours(items: list[str]) -> list[Row]:
+    """Each item with the one before and the one after it; the last meets the first."""
+    following = items[1:] + items[:1]
+    preceding = items[-1:] + items[:-1]
+    return [
+        row(last=last, item=item, next=next)
+        for last, item, next in zip(preceding, items, following, strict=True)
+    ]
+
+
+def letters(word: str) -> Row:
+    capitals = word.upper()
+    return row(word=word, letters=", ".join(capitals), start=capitals[0], end=capitals[-1])
 
 
 def numbers(a: int, b: int, c: int) -> Row:
@@ -167,10 +192,13 @@ def related(relation: dict[str, Any], tables: dict[str, list[Row]]) -> Iterator[
     needed = set(re.findall(r"{(\w+)", " ".join([relation["answer"], *relation["asks"]])))
     for row in rows:
         if needed <= set(row):
-            key = relation.get("key", "{%s}" % next(iter(row))).format(**row)
-            yield Fact(slug(f"{relation['name']} {key}"), relation["topic"],
-                       sentence(relation["answer"].format(**row)),
-                       [(ask, sentence(ask.format(**row))) for ask in relation["asks"]])
+            key = relation["key"].format(**row) if "key" in relation else next(iter(row.values()))
+            yield Fact(
+                slug(f"{relation['name']} {key}"),
+                relation["topic"],
+                sentence(relation["answer"].format(**row)),
+                [(ask, sentence(ask.format(**row))) for ask in relation["asks"]],
+            )
 
 
 def slug(text: str) -> str:
@@ -188,27 +216,39 @@ def casual(question: str) -> str:
     draw = chance(f"casual {question}") / CASUAL
     if draw >= 1:
         return question
-    bare = question.rstrip("?.!")
-    bare = bare.lower()
+    bare = question.lower().rstrip("?.!")
     if draw < 0.15 and question.startswith(("What ", "Name ", "Tell ", "Give ", "How ")):
-        return bare + " pls"
+        return f"{bare} pls"
     return f"hey, {bare}" if draw > 0.9 else bare
 
 
 # What must hold
 
 
-def check(pairs: list[Pair]) -> None:
-    """Raises ValueError for a question that occurs twice, or one that is too long."""
+def check(phrasings: list[Phrasing]) -> None:
+    """Raises ValueError for a question that is careless, occurs twice or comes from nowhere."""
     seen: dict[str, Pair] = {}
-    for pair in pairs:
-        other = seen.setdefault(plain(pair.question), pair)
-        if other is not pair:
-            raise ValueError(f"the same question twice: {other} and {pair}")
-        if len(pair.question) > QUESTION_LIMIT or len(pair.answer) > ANSWER_LIMIT:
-            raise ValueError(f"too long: {pair}")
-        if not (pair.question + pair.answer).isascii() or "{" in pair.question + pair.answer:
-            raise ValueError(f"a strange character: {pair}")
+    for _, _, pair in phrasings:
+        if not fits(pair):
+            raise ValueError(f"too long, or with a strange character: {pair}")
+        if seen.setdefault(plain(pair.question), pair) is not pair:
+            raise ValueError(f"the same question twice: {pair} and {seen[plain(pair.question)]}")
+    trained = {(one.template, one.pair.fact) for one in phrasings if one.split == "train"}
+    for split, template, pair in phrasings:
+        others = {fact for known, fact in trained if known == template and fact != pair.fact}
+        if split != "train" and "{" in template and not others:
+            raise ValueError(f"no other fact is asked for in this way in training: {pair}")
+
+
+def fits(pair: Pair) -> bool:
+    text = pair.question + pair.answer
+    return (
+        len(pair.question) <= QUESTION_LIMIT
+        and len(pair.answer) <= ANSWER_LIMIT
+        and text.isascii()
+        and text.isprintable()
+        and not set("{}|") & set(text)
+    )
 
 
 def plain(text: str) -> str:
@@ -235,20 +275,26 @@ def show(pairs: dict[str, list[Pair]], count: int, seed: int = 0) -> None:
 
 
 def measure(pairs: dict[str, list[Pair]]) -> None:
-    """Print what the datasheet says: counts, vocabulary, lengths, and what baselines reach."""
+    """Print what the datasheet says: vocabulary, lengths, counts, and what baselines reach."""
     everything = [pair for split in SPLITS for pair in pairs[split]]
-    for topic, count in Counter(pair.topic for pair in everything).most_common():
-        facts = len({pair.fact for pair in everything if pair.topic == topic})
-        print(f"{topic:>20}  {facts:4} facts  {count:5} pairs")
     text = "\n".join(pair.question + "\n" + pair.answer for pair in everything)
-    words = set(re.findall(r"[a-z0-9]+", text.lower()))
-    print(f"{len(words):,} words, {len(set(text))} characters: {''.join(sorted(set(text)))!r}")
+    signs = "".join(sorted(set(text)))
+    print(f"{len(set(plain(text).split())):,} words, {len(signs)} characters: {signs!r}")
     for part in ("question", "answer"):
         lengths = [len(getattr(pair, part)) for pair in everything]
         print(f"{part}: {np.mean(lengths):.1f} characters on average, at most {max(lengths)}")
     for split in ("validation", "test"):
-        print(f"{split}: most frequent answer {frequent(pairs['train'], pairs[split]):.1%}, "
-              f"nearest question {nearest(pairs['train'], pairs[split]).mean():.1%}")
+        print(
+            f"{split}: most frequent answer {frequent(pairs['train'], pairs[split]):.1%}, "
+            f"nearest question {nearest(pairs['train'], pairs[split]).mean():.1%}"
+        )
+    held = pairs["validation"] + pairs["test"]
+    right = nearest(pairs["train"], held)
+    print("topic                 facts  pairs  held out  nearest question right")
+    for topic, count in Counter(pair.topic for pair in everything).most_common():
+        facts = len({pair.fact for pair in everything if pair.topic == topic})
+        hits = right[[pair.topic == topic for pair in held]]
+        print(f"{topic:20}  {facts:5}  {count:5}  {len(hits):8}  {hits.mean():22.0%}")
 
 
 def frequent(train: list[Pair], held: list[Pair]) -> float:
