@@ -128,6 +128,36 @@ def batch_norm(x: Array, weights: Arrays, name: str, eps: float = 1e-5) -> Array
     return (x - mean) / np.sqrt(var + eps) * weight + bias
 
 
+def layer_norm(x: Array, weights: Arrays, name: str, eps: float = 1e-5) -> Array:
+    """Rows of x (..., D) with mean 0 and variance 1, scaled and shifted by the layer `name`."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    size = np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+    normal: Array = x / size * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return normal
+
+
+def gelu(x: Array) -> Array:
+    """x times the share of a normal distribution below x, to 3e-7.
+
+    Source: Abramowitz and Stegun 1964, 7.1.28.
+    """
+    z = np.abs(x) * (1 / 2**0.5)
+    above = 4.30638e-5 * z
+    for coefficient in (2.765672e-4, 1.520143e-4, 9.2705272e-3, 4.22820123e-2, 7.05230784e-2):
+        above += coefficient
+        above *= z
+    above = 0.5 / (1 + above) ** 16  # share above |x|
+    gated: Array = x * np.where(x < 0, above, 1 - above)
+    return gated
+
+
+def softmax(x: Array) -> Array:
+    """Shares along the last axis; -inf gets none."""
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
 def cross_entropy(logits: Array, classes: Array, smoothing: float = 0.0) -> float:
     """Mean of -log softmax(row)[class]; with smoothing, that share goes to all classes alike."""
     shifted = logits - logits.max(axis=1, keepdims=True)

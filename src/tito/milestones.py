@@ -226,12 +226,12 @@ def _stage(
     """Train all parts in a child; returns name -> (Part, Made), or None after laying blame."""
     milestone = verdict.milestone
     _hand_over(ws, verdict, parts, place)
-    threads = _threads(getattr(gate, "THREADS", None))
-    surroundings = probes.environment(ws.root, milestone.needs[1]) | threads
+    blas = threads(getattr(gate, "THREADS", None))
+    surroundings = probes.environment(ws.root, milestone.needs[1]) | blas
     timeout = getattr(gate, "TIMEOUT", TIMEOUT)
     ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, timeout, show)
     if (place / "failed.json").is_file():
-        verdict.blame = _raised(milestone, json.loads((place / "failed.json").read_text("utf-8")))
+        verdict.blame = raised(json.loads((place / "failed.json").read_text("utf-8")))
         return None
     if ending != "ended":
         verdict.blame = Blame("training", _ended(ending, timeout), [], "")
@@ -249,7 +249,7 @@ def _ended(ending: str, timeout: float) -> str:
     return f"Python stopped here ({ending}){hint}"
 
 
-def _threads(wanted: int | None) -> dict[str, str]:
+def threads(wanted: int | None) -> dict[str, str]:
     """BLAS threads for a child, as the gate wishes: small products are faster on one."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return {name: str(wanted) for name in names} if wanted else {}
@@ -318,7 +318,7 @@ def _forget(ws: Workspace, milestone: Milestone, options: Options) -> None:
         path.unlink()
 
 
-def _raised(milestone: Milestone, told: dict[str, Any]) -> Blame:
+def raised(told: dict[str, Any]) -> Blame:
     """An error in the middle of the training."""
     owner = course.export_owner(told["dotted"])
     rows = [(label, text) for label, text in told["rows"] if text]

@@ -123,14 +123,17 @@ def run_many(
 
 
 def _popen(
-    command: list[str], environment: dict[str, str], cwd: Path | None
+    command: list[str], environment: dict[str, str], cwd: Path | None, talks: bool = False
 ) -> subprocess.Popen[bytes]:
-    """A child in a process group of its own, without input, whose output is UTF-8 in one pipe."""
+    """A child in a process group of its own, without input, whose output is UTF-8 in one pipe.
+
+    If it `talks`, there is a pipe to it, one from it, and its stderr is the parent's.
+    """
     return subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=None if talks else subprocess.STDOUT,
         cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment},
         start_new_session=sys.platform != "win32",
@@ -183,6 +186,18 @@ def stream(
         clock.cancel()
         _kill(process)
     return "timeout" if late.is_set() else "ended" if code == 0 else f"code {code}"
+
+
+def converse(
+    arguments: list[str], environment: dict[str, str], cwd: Path
+) -> subprocess.Popen[bytes]:
+    """Python with `arguments`, to write to and to read from; `end` ends it."""
+    return _popen([sys.executable, *arguments], environment, cwd, talks=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a child that `converse` started."""
+    _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
-from math import erf, exp, sqrt
+from math import exp, sqrt
 
 import numpy as np
 
@@ -51,22 +51,15 @@ def parts(options: Options) -> list[Part]:
     if options.data != "shakespeare":
         talks = data.load_tinytalks()
         known, asked = [*talks.train, *talks.validation], talks.test
-        found.append(
-            Part(
-                "tinytalks",
-                "talks",
-                *(np.array([pair[i] for pair in known]) for i in (0, 1)),
-                *(np.array([pair[i] for pair in asked]) for i in (0, 1)),
-                resumes=True,
-            )
-        )
+        arrays = [np.array([pair[i] for pair in pairs]) for pairs in (known, asked) for i in (0, 1)]
+        found.append(Part("tinytalks", "talks", *arrays, resumes=True))
     if options.data == "shakespeare" or (options.long and options.data == "auto" and _here()):
         found.append(_plays())
     return found
 
 
 def _plays() -> Part:
-    codes = np.frombuffer(data.load_shakespeare().encode("latin-1"), dtype=np.uint8)
+    codes = np.frombuffer((data.path("shakespeare") / "input.txt").read_bytes(), dtype=np.uint8)
     codes, rest = codes[: -(len(codes) // 10)], codes[-(len(codes) // 10) :]
     length = CONTEXT["shakespeare"]
     windows = rest[: 8 * length].reshape(8, length)
@@ -139,54 +132,43 @@ def _merged(ids: list[int], pair: Pair, new: int) -> list[int]:
 
 
 def learned_in_order(texts: Sequence[str], merges: Array) -> tuple[int, str, str] | None:
-    """The first merge that does not join the pair that is most frequent by then: place, both pairs."""
+    """The first merge that is not of the most frequent pair: its place, and both pairs."""
     counts = Counter(piece for text in texts for piece in PIECE.findall(text))
     pieces = [(list(piece.encode()), times) for piece, times in counts.items()]
     names = Tokens(merges).texts
-    for place, pair in enumerate(tuple(map(int, row)) for row in merges):
+    for place, pair in enumerate((int(a), int(b)) for a, b in merges):
         pairs: Counter[Pair] = Counter()
         for ids, times in pieces:
             for found in pairwise(ids):
                 pairs[found] += times
         best = max(pairs, key=pairs.__getitem__)
         if pairs[pair] < pairs[best]:
-            both = (f"{names[a].decode('latin-1')}{names[b].decode('latin-1')}, {pairs[a, b]:,} times"
-                    for a, b in (best, pair))  # fmt: skip
-            return (place, *both)
+            told = [
+                f"{names[a]!r} and {names[b]!r}, {pairs[a, b]:,} times" for a, b in (best, pair)
+            ]
+            return place, *told
         pieces = [(_merged(ids, pair, 256 + place), times) for ids, times in pieces]
     return None
 
 
 # The network, by NumPy ----------------------------------------------------------------------------
 
-GRID = np.linspace(-6, 6, 12_001)
-BELOW = np.array([0.5 * (1 + erf(x / sqrt(2))) for x in GRID])  # share of a normal below x
 
-
-def gelu(x: Array) -> Array:
-    return x * np.interp(x, GRID, BELOW).astype(x.dtype)
-
-
-def norm(x: Array, weights: Arrays, name: str) -> Array:
-    x = x - x.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
-    return x / scale * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+def heads(x: Array, weight: Array) -> Array:
+    """x (B, T, D) through a layer, in heads: (B, H, T, D / H)."""
+    rows = x @ weight.T
+    return rows.reshape(*x.shape[:2], HEADS, -1).transpose(0, 2, 1, 3)
 
 
 def maps(x: Array, weights: Arrays, name: str, without: str = "") -> Array:
     """Attention of normalised x (B, T, D): (B, H, T, T)."""
-    b, t, d = x.shape
-    q, k = (
-        (x @ weights[f"{name}.{part}.weight"].T).reshape(b, t, HEADS, d // HEADS)
-        for part in ("query", "key")
-    )
-    scores = np.einsum("bthd,bshd->bhts", q, k, optimize=True) / sqrt(d // HEADS)
+    query, key = (heads(x, weights[f"{name}.{part}.weight"]) for part in ("query", "key"))
+    scores = query @ key.swapaxes(2, 3) / sqrt(query.shape[3])
     if without == "choice":
         scores = np.zeros_like(scores)
     if without != "mask":
-        scores = np.where(np.tri(t, dtype=bool), scores, -np.inf)
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+        scores = np.where(np.tri(x.shape[1], dtype=bool), scores, -np.inf)
+    return judge.softmax(scores)
 
 
 def run(tokens: Array, weights: Arrays, without: str = "") -> tuple[Array, list[Array]]:
@@ -198,15 +180,16 @@ def run(tokens: Array, weights: Arrays, without: str = "") -> tuple[Array, list[
     layers = sum(name.endswith(".query.weight") for name in weights)
     for name in (f"blocks.{layer}" for layer in range(layers)):
         if without != "attention":
-            rows = norm(x, weights, f"{name}.norm1")
+            rows = judge.layer_norm(x, weights, f"{name}.norm1")
             seen.append(maps(rows, weights, f"{name}.attention", without))
-            values = rows @ weights[f"{name}.attention.value.weight"].T
-            values = values.reshape(*rows.shape[:2], HEADS, -1)
-            mixed = np.einsum("bhts,bshd->bthd", seen[-1], values, optimize=True)
-            x = x + mixed.reshape(x.shape) @ weights[f"{name}.attention.out.weight"].T
-        hidden = gelu(norm(x, weights, f"{name}.norm2") @ weights[f"{name}.mlp.up.weight"].T)
+            mixed = seen[-1] @ heads(rows, weights[f"{name}.attention.value.weight"])
+            mixed = mixed.transpose(0, 2, 1, 3).reshape(x.shape)
+            x = x + mixed @ weights[f"{name}.attention.out.weight"].T
+        hidden = judge.gelu(
+            judge.layer_norm(x, weights, f"{name}.norm2") @ weights[f"{name}.mlp.up.weight"].T
+        )
         x = x + hidden @ weights[f"{name}.mlp.down.weight"].T
-    return norm(x, weights, "norm") @ weights["head.weight"].T, seen
+    return judge.layer_norm(x, weights, "norm") @ weights["head.weight"].T, seen
 
 
 def shapes(function: str, tokens: int) -> dict[str, tuple[int, ...]]:
@@ -231,7 +214,7 @@ def shapes(function: str, tokens: int) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as tokens (N, T), and which of them are to be predicted (N, T - 1), from left to right."""
+    """Texts as tokens (N, T), and which of them, from the second on, are to be predicted."""
 
     tokens: Array
     wanted: Array
@@ -330,7 +313,8 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     yield from _claims(made, kept)
     yield _outputs(part, made)
     some = known.first(100)
-    yield judge.fell("the loss", *(float(some.losses(w).mean()) for w in (made.before, made.after)))
+    before, after = (float(some.losses(w).mean()) for w in (made.before, made.after))
+    yield judge.fell("the loss", before, after)
     yield _focus(held_out, made)
     yield from _compared(part, made, known, held_out, size)
     yield from _reached(part, made, held_out)
@@ -363,7 +347,7 @@ def _tied(made: Made) -> Finding:
 def _tokens(part: Part, made: Made) -> Iterator[Finding]:
     """The merges are those of byte pair encoding, and questions are encoded by them."""
     merges, cut = made.after["merges"], len(part.x) - len(part.x) // KEPT["talks"]
-    known = all(0 <= min(pair) and max(pair) < 256 + i for i, pair in enumerate(merges))
+    known = all(min(pair) >= 0 and max(pair) < 256 + i for i, pair in enumerate(merges))
     wrong = None
     if known:
         wrong = learned_in_order([*part.x[:cut], *part.y[:cut]], merges)
@@ -529,3 +513,14 @@ def answers(made: Made) -> list[str]:
         said = row[row.index(tokens.answer) + 1 :] if tokens.answer in row else row
         found.append(tokens.decode([i for i in said if i >= 0]))
     return found
+
+
+def answered(made: Made, prompt: list[int]) -> list[int]:
+    """The prompt and the likeliest tokens after it, written by NumPy, without the end."""
+    tokens, ids = Tokens(made.after["merges"]), list(prompt)
+    while len(ids) < min(CONTEXT["talks"], len(prompt) + ROOM):
+        new = int(run(np.array([ids]), made.after)[0][0, -1].argmax())
+        if new == tokens.end:
+            break
+        ids.append(new)
+    return ids

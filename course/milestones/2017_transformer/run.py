@@ -6,7 +6,7 @@ into tokens by your own byte pair encoding, and is then asked in words it has no
 --shakespeare a second one reads plays, character by character, and writes on.
 
     python milestones/2017_transformer/run.py                TinyTalks (a few minutes)
-    python milestones/2017_transformer/run.py --shakespeare  Shakespeare (tito data fetch shakespeare)
+    python milestones/2017_transformer/run.py --shakespeare  plays (tito data fetch shakespeare)
 
 Once it is trained, `tito milestone chat` talks to it.
 
@@ -95,8 +95,9 @@ def talks(questions, answers, seed=0, epochs=None, checkpoint=None):
     net = Talker(BPETokenizer.train(text, VOCABULARY, [ANSWER, END]))
     pairs = [net.pair(*pair) for pair in zip(questions, answers)]
     print(f"\nA GPT on {cut:,} questions and answers, {epochs} epochs")
-    print(f"  {len(text):,} characters are {sum(len(p) for p, _ in pairs[:cut]):,} tokens; "
-          f"the first are {'|'.join(net.text([t]) for t in pairs[0][0][: pairs[0][1] - 1])}")  # fmt: skip
+    (tokens, asked), length = pairs[0], sum(len(tokens) for tokens, _ in pairs[:cut])
+    cut_up = "|".join(net.text([token]) for token in tokens[: asked - 1])
+    print(f"  {len(text):,} characters are {length:,} tokens: {cut_up}")
     loader = DataLoader(pairs[:cut], 16, shuffle=True, collate_fn=side_by_side, seed=seed)
     kept = questions[cut:]
 
@@ -202,7 +203,7 @@ def shakespeare(codes, _, seed=0, epochs=None, checkpoint=None):
 
 
 def next_token_loss(logits, targets):
-    """Cross-entropy of logits (B, T, V) where targets (B, T) are not NOTHING: a mean over tokens."""
+    """Cross-entropy of logits (B, T, V), a mean over the targets (B, T) that are not NOTHING."""
     wanted = np.flatnonzero(targets.data != NOTHING)
     rows = logits.reshape(-1, logits.shape[-1])[wanted]  # (B * T, V) -> (wanted, V)
     return CrossEntropyLoss()(rows, targets.data.ravel()[wanted])
@@ -241,7 +242,7 @@ def train(net, loader, kept, epochs, lr, checkpoint, show):
 
 
 def predict(net, held_out):
-    """Questions (N,): prompt and answer of each as tokens, -1 after the end. Codes: their logits."""
+    """Of questions (N,): each prompt with its answer as tokens, then -1. Of codes: logits."""
     net.eval()
     if isinstance(net, Writer):
         tokens = [net.tokenizer.encode("".join(map(chr, codes))) for codes in held_out]
@@ -258,7 +259,7 @@ def predict(net, held_out):
 
 
 class Watched:
-    """The batches of a loader; every epoch, and now and then within one, a line says how far it is."""
+    """The batches of a loader; now and then a line says how far the training is."""
 
     def __init__(self, loader, epochs, trainer, seconds=20):
         self.loader, self.epochs, self.trainer, self.seconds = loader, epochs, trainer, seconds

@@ -79,8 +79,8 @@ def info(milestone: Milestone, as_json: bool) -> None:
 @group.command()
 @milestone_argument
 @click.option("--data", default="auto", metavar="NAME",
-              help="For 1986: tinydigits, mnist; for 1998: tinydigits, cifar10; or auto (all that "
-                   "is here).")  # fmt: skip
+              help="For 1986: tinydigits, mnist; for 1998: tinydigits, cifar10; for 2017: "
+                   "tinytalks, shakespeare; or auto (all that is here).")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; else the usual.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another start and other points.")
 @click.option("--long", is_flag=True, help="Also the trainings that take an hour or more.")
@@ -151,6 +151,46 @@ def validate(milestone: Milestone | None, every: bool, as_json: bool) -> None:
         again = milestones.validate(ws, one)
         verdicts.append(again or milestones.run(ws, one, Options(), _show))
     _tell(ws, verdicts, as_json)
+
+
+@group.command()
+@click.argument("question", nargs=-1, metavar="[QUESTION]...")
+@click.option("--temperature", type=click.FloatRange(0, 5), default=0.0, show_default=True,
+              help="0 takes the likeliest token, 1 draws as the model believes.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, help="Other draws, with a temperature.")
+@json_option
+def chat(question: tuple[str, ...], temperature: float, seed: int, as_json: bool) -> None:
+    """Talk to the transformer that your framework trained.
+
+    It knows the 500 facts of TinyTalks and answers everything else as well, wrongly. Without a
+    QUESTION it reads one per line, until Ctrl-D or `quit`.
+
+    \b
+    Examples:
+      tito milestone chat
+      tito milestone chat Which sound comes from a frog?
+      tito milestone chat --temperature 0.8 Hello there
+    """
+    from tito import chat as chatting
+    from tito import exhibits, explain
+
+    ws, progress = here()
+    told: list[dict[str, str]] = []
+    with chatting.Talker(ws) as talker:
+        if not as_json:
+            screen.say(explain.header(ws), err=True)
+        try:
+            for asked in [" ".join(question)] if question else chatting.typed():
+                pieces = talker.ask(asked, temperature, seed + len(told))
+                told.append({"question": asked, "answer": chatting.spoken(pieces, as_json)})
+        except chatting.ChatError as error:
+            screen.say_lines(exhibits.blame(error.blame))
+            screen.next_step(error.blame.next)
+            click.get_current_context().exit(FAILED)
+    command = _next(progress)
+    if as_json:
+        return screen.say_json({"temperature": temperature, "talk": told, "next": command})
+    screen.next_step(command, err=True)
 
 
 def _wanted(progress: Progress, milestone: Milestone | None, every: bool) -> list[Milestone]:
