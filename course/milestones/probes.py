@@ -737,3 +737,460 @@ check.tensor(
     rtol=1e-3,
     atol=1e-4,
 )
+
+# %% check="10_tokenization.characters"
+from tinytorch.text.tokenizer import BPETokenizer, CharTokenizer
+
+_letters = CharTokenizer.train("hello there")
+check.equal(
+    "ids of 'hello' among the characters of 'hello there'",
+    list(_letters.encode("hello")),
+    [2, 1, 3, 3, 4],
+    why="space, e, h, l, o, r, t in sorted order have the ids 0 to 6",
+)
+check.equal(
+    "'there hello' encoded and decoded",
+    _letters.decode(_letters.encode("there hello")),
+    "there hello",
+    why="decode is the way back",
+)
+
+# %% check="10_tokenization.merges"
+_learned = BPETokenizer.train("ab ab ab abc abc d", 259)
+check.equal(
+    "ids of ' abc abd' after three merges of 'ab ab ab abc abc d'",
+    list(_learned.encode(" abc abd")),
+    [258, 257, 100],
+    why="'ab' is there 5 times and becomes 256, then ' ab' 4 times: 257, then ' abc' twice: 258",
+)
+check.equal("its vocab_size", _learned.vocab_size, 259, why="256 bytes and a token for every merge")
+
+# %% check="10_tokenization.order"
+_ordered = BPETokenizer([(98, 99), (97, 98), (97, 97)])
+check.equal(
+    "ids of 'abc' when 'bc' was merged first, then 'ab'",
+    list(_ordered.encode("abc")),
+    [97, 256],
+    why="the merge that was learned first goes first, wherever in the text its pair stands",
+)
+check.equal(
+    "ids of 'aaa' when 'aa' is the last merge",
+    list(_ordered.encode("aaa")),
+    [258, 97],
+    why="pairs are taken from left to right, and do not overlap",
+)
+
+# %% check="10_tokenization.round_trip"
+_text = "na\u00efve caf\u00e9, \u65e5\u672c \U0001f642\n\t42 ab abc"
+for _name, _any in (("bytes alone", BPETokenizer()), ("three merges", _learned)):
+    check.equal(
+        f"accents, signs and a face, encoded and decoded with {_name}",
+        _any.decode(_any.encode(_text)),
+        _text,
+        why="any text is bytes, and all 256 bytes are tokens",
+    )
+
+# %% check="10_tokenization.special"
+_marked = BPETokenizer([], ["<end>"])
+check.equal(
+    "ids of 'a<end>' as somebody types it",
+    list(_marked.encode("a<end>")),
+    list(b"a<end>"),
+    why="what is typed never becomes a special token",
+)
+check.equal(
+    "ids of 'a<end>' with allow_special",
+    list(_marked.encode("a<end>", allow_special=True)),
+    [97, 256],
+    why="the special token is numbered after the bytes and the merges",
+)
+
+# %% check="11_embeddings.lookup"
+from tinytorch.nn.embedding import (
+    Embedding,
+    LearnedPositions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
+
+_table = Embedding(5, 3)
+check.tensor(
+    "Embedding(5, 3) of [[1, 4], [1, 0]]",
+    _table([[1, 4], [1, 0]]),
+    _table.weight.data[[[1, 4], [1, 0]]],
+    why="token 1 gives row 1 of the table, wherever it stands",
+)
+
+# %% check="11_embeddings.repeats"
+_g = _random(2, 3, 3)
+_table(np.array([[1, 4, 1], [1, 0, 4]])).backward(_g)
+_want = np.zeros((5, 3), dtype=np.float32)
+np.add.at(_want, [1, 4, 1, 1, 0, 4], _g.reshape(6, 3))
+check.close(
+    "gradient of a table whose row 1 was used three times",
+    _table.weight.grad,
+    _want,
+    why="a row gets the sum over all places that used it; rows nobody used get 0",
+)
+
+# %% check="11_embeddings.positions"
+_places, _x = LearnedPositions(6, 4), _random(2, 3, 4)
+for _start in (0, 2):
+    check.tensor(
+        f"LearnedPositions of 3 tokens, start={_start}",
+        _places(Tensor(_x), start=_start),
+        _x + _places.weight.data[_start : _start + 3],
+        why="each position has its own vector, the same for every text of the batch",
+    )
+_g = _random(2, 3, 4)
+_places(Tensor(_x)).backward(_g)
+check.close(
+    "gradient of the positions",
+    _places.weight.grad,
+    np.concatenate([_g.sum(axis=0), np.zeros((3, 4))]),
+    why="both texts add to the first three; a position that is not trained means nothing",
+)
+_angle = np.arange(3)[:, None] / 10000 ** (np.array([0, 2]) / 4)
+_waves = np.stack([np.sin(_angle), np.cos(_angle)], axis=2).reshape(3, 4)
+check.tensor(
+    "SinusoidalPositions of 3 tokens",
+    SinusoidalPositions(6, 4)(Tensor(_x)),
+    _x + _waves,
+    why="sin in the even columns, cos in the odd, slower to the right",
+    rtol=1e-3,
+    atol=1e-5,
+)
+
+# %% check="11_embeddings.rotary"
+_rotary = RotaryPositions(4, 9)
+_q, _k = _random(1, 1, 1, 4), _random(1, 1, 1, 4)
+
+
+def _meeting(at, other):
+    """Score of a query at position `at` and a key at `other`."""
+    query, key = _rotary(Tensor(_q), start=at), _rotary(Tensor(_k), start=other)
+    return float((query.data * key.data).sum())
+
+
+check.close(
+    "scores of one query and one key at positions (3, 1), (5, 3) and (8, 6)",
+    [_meeting(3, 1), _meeting(5, 3), _meeting(8, 6)],
+    [_meeting(3, 1)] * 3,
+    why="all are two apart, and only the distance counts",
+    rtol=1e-3,
+    atol=1e-4,
+)
+check.true(
+    "scores at distances 0, 2 and 5 differ",
+    len({round(_meeting(6, 6 - _far), 4) for _far in (0, 2, 5)}) == 3,
+    why="without that, attention cannot tell near from far",
+)
+_turn = np.arange(2)[:, None] / 10000 ** (np.array([0, 2]) / 4)
+_two = _random(1, 1, 2, 4)
+_a, _b = _two[..., :2], _two[..., 2:]
+check.tensor(
+    "two tokens turned",
+    _rotary(Tensor(_two)),
+    np.concatenate(
+        [
+            _a * np.cos(_turn) - _b * np.sin(_turn),
+            _a * np.sin(_turn) + _b * np.cos(_turn),
+        ],
+        axis=-1,
+    ),
+    why="number i and number i + 2 are the two ends of one arrow, turned by its angle",
+    rtol=1e-3,
+    atol=1e-5,
+)
+
+# %% check="12_attention.causal_mask"
+from tinytorch.nn.attention import (
+    MultiHeadAttention,
+    attention_weights,
+    causal_mask,
+    masked_softmax,
+    padding_mask,
+)
+
+check.equal(
+    "causal_mask(4)",
+    np.asarray(causal_mask(4)).tolist(),
+    np.tri(4, dtype=bool).tolist(),
+    why="token t sees the tokens 0 to t, itself too, and none that come later",
+)
+check.equal(
+    "padding_mask([2, 3], 3)",
+    np.broadcast_to(padding_mask([2, 3], 3), (2, 1, 1, 3))[:, 0, 0].tolist(),
+    [[True, True, False], [True, True, True]],
+    why="padding is no text: nobody looks at it",
+)
+
+# %% check="12_attention.softmax"
+
+
+def _shares(scores, mask):
+    powers = np.where(mask, np.exp(scores.astype(np.float64)), 0.0)
+    total = powers.sum(axis=-1, keepdims=True)
+    return powers / np.where(total == 0, 1, total)
+
+
+_scores = Tensor(_random(3, 4), requires_grad=True)
+_mask = np.array([[True, False, True, True], [True, True, True, True], [False] * 4])
+_out = masked_softmax(_scores, _mask)
+check.tensor(
+    "masked_softmax with places hidden, and one row all hidden",
+    _out,
+    _shares(_scores.data, _mask),
+    why="a hidden place gets exactly 0, the others share the whole; no nan where all are hidden",
+)
+_g = _random(3, 4)
+_out.backward(_g)
+check.close(
+    "gradient of the scores",
+    _scores.grad,
+    _slope(lambda s: (_g * _shares(s, _mask)).sum(), _scores.data.astype(np.float64)),
+    why="no gradient at a hidden place, and the rest of a row adds up to 0",
+    rtol=1e-2,
+    atol=1e-3,
+)
+
+# %% check="12_attention.weights"
+_q, _k = _random(2, 3, 4), _random(2, 5, 4)
+check.tensor(
+    "attention_weights of 3 queries and 5 keys, 4 wide",
+    attention_weights(Tensor(_q), Tensor(_k)),
+    _shares(_q @ _k.transpose(0, 2, 1) / 2, True),
+    why="softmax of the scores divided by 2, the root of 4, over the keys",
+    rtol=1e-3,
+)
+
+# %% check="12_attention.heads"
+
+
+def _heads(x, weights, heads, mask):
+    """Multi-head attention of one text x (T, D), in float64; weights without biases."""
+    query, key, value = (
+        np.stack(np.split(x @ weights[name].T, heads, axis=1)) for name in ("query", "key", "value")
+    )
+    shares = _shares(query @ key.transpose(0, 2, 1) / query.shape[2] ** 0.5, mask)
+    return np.concatenate(list(shares @ value), axis=1) @ weights["out"].T
+
+
+_layer, _x = MultiHeadAttention(6, 2, bias=False), _random(2, 4, 6)
+_parts = {name: getattr(_layer, name).weight for name in ("query", "key", "value", "out")}
+_arrays = {name: weight.data.astype(np.float64) for name, weight in _parts.items()}
+_out = _layer(Tensor(_x), mask=causal_mask(4))
+check.tensor(
+    "MultiHeadAttention(6, 2) on two texts of 4 tokens, with a causal mask",
+    _out,
+    np.stack([_heads(text.astype(np.float64), _arrays, 2, np.tri(4, dtype=bool)) for text in _x]),
+    why="each head looks with its own 3 numbers per token, and the heads are laid side by side",
+    rtol=1e-3,
+    atol=1e-4,
+)
+_later = _x.copy()
+_later[:, 2:] += 1
+check.close(
+    "the first two tokens after the others were changed",
+    _layer(Tensor(_later), mask=causal_mask(4)).data[:, :2],
+    _out.data[:, :2],
+    why="a token that sees what comes later copies it instead of predicting it",
+    rtol=1e-3,
+    atol=1e-5,
+)
+
+# %% check="12_attention.gradients"
+_g = _random(2, 4, 6)
+_out.backward(_g)
+for _name in _parts:
+
+    def _told(weight, name=_name):
+        parts = {**_arrays, name: weight}
+        texts = [_heads(text.astype(np.float64), parts, 2, np.tri(4, dtype=bool)) for text in _x]
+        return (_g * np.stack(texts)).sum()
+
+    check.close(
+        f"gradient of the layer `{_name}`",
+        _parts[_name].grad,
+        _slope(_told, _arrays[_name]),
+        why="attention learns where to look only if the scores' gradient reaches queries and keys",
+        rtol=1e-2,
+        atol=1e-3,
+    )
+
+# %% check="13_transformers.layer_norm"
+from tinytorch.nn.transformer import GPT, MLP, GPTConfig, LayerNorm, generate
+
+
+def _normalised(x, weight, bias):
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5) * weight + bias
+
+
+_layer, _a = LayerNorm(4), 3 * _random(2, 3, 4) + 5
+_layer.weight.data[...], _layer.bias.data[...] = [1.5, 0.5, 1.0, 2.0], [0.1, -0.2, 0.0, 0.3]
+_scale, _shift = _layer.weight.data.astype(np.float64), _layer.bias.data.astype(np.float64)
+_x = Tensor(_a, requires_grad=True)
+_out = _layer(_x)
+check.tensor(
+    "LayerNorm(4) of tokens around 5",
+    _out,
+    _normalised(_a.astype(np.float64), _scale, _shift),
+    why="each token by its own mean and variance, then scaled and shifted",
+    rtol=1e-3,
+    atol=1e-4,
+)
+_g = _random(2, 3, 4)
+_out.backward(_g)
+check.close(
+    "gradient of its input",
+    _x.grad,
+    _slope(lambda v: (_g * _normalised(v, _scale, _shift)).sum(), _a.astype(np.float64)),
+    why="x moves its token's mean and variance too",
+    rtol=1e-2,
+    atol=1e-3,
+)
+check.close(
+    "gradient of its weight",
+    _layer.weight.grad,
+    (_g * _normalised(_a.astype(np.float64), 1, 0)).sum(axis=(0, 1)),
+    why="summed over all tokens",
+    rtol=1e-2,
+    atol=1e-3,
+)
+
+# %% check="13_transformers.mlp"
+from math import erf as _erf
+
+_bell = np.vectorize(lambda v: 0.5 * v * (1 + _erf(v / 2**0.5)))
+_layer, _x = MLP(3, 5), _random(2, 4, 3)
+check.tensor(
+    "MLP(3, 5)",
+    _layer(Tensor(_x)),
+    _bell(_x @ _layer.up.weight.data.T + _layer.up.bias.data) @ _layer.down.weight.data.T
+    + _layer.down.bias.data,
+    why="up, GELU, down: each token by itself",
+    rtol=1e-3,
+    atol=1e-4,
+)
+
+# %% check="13_transformers.gpt"
+
+
+def _gpt(tokens, weights, heads=2):
+    """Logits (T, V) of one text by a GPT without biases, in float64."""
+
+    def norm(name, v):
+        return _normalised(v, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    x = weights["embedding.weight"][tokens] + weights["positions.weight"][: len(tokens)]
+    for block in ("blocks.0", "blocks.1"):
+        parts = {n: weights[f"{block}.attention.{n}.weight"] for n in _parts}
+        seen = np.tri(len(tokens), dtype=bool)
+        x = x + _heads(norm(f"{block}.norm1", x), parts, heads, seen)
+        hidden = _bell(norm(f"{block}.norm2", x) @ weights[f"{block}.mlp.up.weight"].T)
+        x = x + hidden @ weights[f"{block}.mlp.down.weight"].T
+    return norm("norm", x) @ weights["head.weight"].T
+
+
+_net = GPT(GPTConfig(5, 4, dim=4, heads=2, layers=2, hidden=6, bias=False))
+for _p in _net.parameters():
+    _p.data += 0.5 * _random(*_p.shape)
+_state = {name: array.astype(np.float64) for name, array in _net.state_dict().items()}
+_ids = np.array([3, 0, 0, 2])
+_out = _net(_ids[None])
+check.tensor(
+    "logits of a GPT with two blocks for tokens 3, 0, 0, 2",
+    _out,
+    _gpt(_ids, _state)[None],
+    why="x + attention(norm(x)), then x + mlp(norm(x)); embedding and positions before, head after",
+    rtol=1e-2,
+    atol=1e-3,
+)
+check.close(
+    "logits of tokens 3, 0 when 0, 2 become 4, 4",
+    _net(np.array([[3, 0, 4, 4]])).data[0, :2],
+    _out.data[0, :2],
+    why="what comes later changes nothing before it",
+    rtol=1e-3,
+    atol=1e-5,
+)
+
+# %% check="13_transformers.gradients"
+_targets = np.array([0, 0, 2, 4])
+CrossEntropyLoss()(_out.reshape(4, 5), _targets).backward()
+
+
+def _nats(weights):
+    out = _gpt(_ids, weights)
+    return float((np.log(np.exp(out).sum(axis=1)) - out[np.arange(4), _targets]).mean())
+
+
+def _both(table):
+    """The loss by the table that reads and writes."""
+    return _nats({**_state, "embedding.weight": table, "head.weight": table})
+
+
+for _name, _p in _net.named_parameters():
+    check.true(
+        f"{_name} has a gradient",
+        _p.grad is not None and np.any(_p.grad),
+        why="a weight that no gradient reaches stays as it was drawn",
+    )
+for _name in ("embedding.weight", "positions.weight", "blocks.0.attention.query.weight",
+              "blocks.0.norm1.weight", "blocks.1.mlp.up.weight"):  # fmt: skip
+    _measured = _slope(
+        _both if _name == "embedding.weight" else lambda a, n=_name: _nats({**_state, n: a}),
+        _state[_name],
+    )
+    check.close(
+        f"gradient of {_name}",
+        dict(_net.named_parameters())[_name].grad,
+        _measured,
+        why="NumPy moves every number a little and measures the loss",
+        rtol=2e-2,
+        atol=1e-3,
+    )
+
+# %% check="13_transformers.generate"
+from tinytorch.core.layers import Module
+
+
+class _Counting(Module):
+    """Says that after token n comes n + 1, and notes how many tokens it was shown."""
+
+    def __init__(self):
+        self.config, self.shown = GPTConfig(8, 3, dim=4, heads=1, layers=1), []
+
+    def forward(self, tokens):
+        ids = np.asarray(tokens).astype(int)
+        self.shown.append(ids.shape[1])
+        return Tensor(4.0 * (ids[:, :, None] + 1 == np.arange(8)))
+
+
+_model = _Counting()
+check.equal(
+    "generate from [0, 1] with temperature 0, stopping at 6",
+    [int(i) for i in generate(_model, [0, 1], 20, temperature=0, stop_tokens=[6])],
+    [0, 1, 2, 3, 4, 5, 6],
+    why="the largest logit of the last token, again and again, up to the stop token",
+)
+check.equal(
+    "how many tokens a model with a context of 3 was shown",
+    _model.shown,
+    [2, 3, 3, 3, 3],
+    why="the last 3: there are no positions for more",
+)
+check.equal(
+    "4 new tokens from [2]",
+    len(generate(_model, [2], 4, temperature=0)),
+    5,
+    why="what was given, and max_new_tokens",
+)
+_drawn = [generate(_model, [0], 6, temperature=5.0, seed=seed) for seed in (1, 1, 2, 3)]
+check.true(
+    "draws with temperature 5: the same for a seed, others for another",
+    _drawn[0] == _drawn[1] and any(_drawn[0] != other for other in _drawn[2:]),
+    why="a temperature draws, and a seed makes the draw again",
+    got=_drawn,
+)
