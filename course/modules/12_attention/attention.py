@@ -212,6 +212,30 @@ dot product with each key, divided by √D; e to the power of each, divided by t
 each times its weight. These numbers are small, so no care for overflow here.
 """
 
+# %% [markdown]
+"""
+The next cell serves the checks: softmax over the visible places by its definition, and the three tokens of
+Foundations.
+"""
+
+# %% given="by_definition"
+def _by_definition(x, mask):
+    """Softmax over the visible places, row by row."""
+    out = np.zeros(x.shape)
+    for place in np.ndindex(x.shape[:-1]):
+        seen = np.broadcast_to(mask, x.shape)[place]
+        out[place][seen] = np.exp(x[place][seen]) / np.exp(x[place][seen]).sum()
+    return out
+
+
+def _foundations():
+    """Queries, keys and values of Foundations, and the weights of the first query."""
+    query = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
+    key = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0]])
+    value = np.array([[10.0, 0], [0, 10], [10, 10]])
+    powers = np.exp([2.0, 0.0, 1.0])
+    return query, key, value, powers / powers.sum()
+
 # %% exercise="attention_loops"
 def attention_loops(query, key, value):
     """Attention by loops over NumPy arrays: for each query an average of the values.
@@ -231,19 +255,13 @@ def attention_loops(query, key, value):
     return out
 
 # %% check="attention_loops" points=6
-_q = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
-_k = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0]])
-_v = np.array([[10.0, 0], [0, 10], [10, 10]])
-_e = np.exp(1.0)
-_total = _e**2 + _e + 1
+_q, _k, _v, _w = _foundations()
+_first = _w[0] * _v[0] + _w[1] * _v[1] + _w[2] * _v[2]
 check.close("the third token's query", attention_loops(_q[2:], _k, _v), [[20 / 3, 20 / 3]],
             why="it fits no key better than another: a third of each value")
-check.close("the first token's query", attention_loops(_q[:1], _k, _v),
-            [[10 * (_e**2 + _e) / _total, 10 * (1 + _e) / _total]],
+check.close("the first token's query", attention_loops(_q[:1], _k, _v), [_first],
             why="fits 4, 0, 2 over √4 are 2, 0, 1; weights 0.665, 0.090, 0.245; the table in Foundations")
-check.close("all three queries", attention_loops(_q, _k, _v),
-            [[10 * (_e**2 + _e) / _total, 10 * (1 + _e) / _total],
-             [10 * (1 + _e) / _total, 10 * (_e**2 + _e) / _total], [20 / 3, 20 / 3]],
+check.close("all three queries", attention_loops(_q, _k, _v), [_first, _first[::-1], [20 / 3, 20 / 3]],
             why="the second is the first mirrored: each query has weights of its own")
 check.close("two queries, one key", attention_loops(_q[:2], _k[:1], _v[:1]), [[10, 0], [10, 0]],
             why="a single key gets weight 1, however badly it fits")
@@ -483,15 +501,6 @@ def masked_softmax_gradient(
     ### END SOLUTION
 
 # %% check="masked_softmax_gradient" points=6
-def _by_definition(x, mask):
-    """Softmax over the visible places, row by row."""
-    out = np.zeros(x.shape)
-    for place in np.ndindex(x.shape[:-1]):
-        seen = np.broadcast_to(mask, x.shape)[place]
-        out[place][seen] = np.exp(x[place][seen]) / np.exp(x[place][seen]).sum()
-    return out
-
-
 _g, _out = np.array([4.0, 0.0, 100.0]), np.array([0.25, 0.75, 0.0])
 _g.flags.writeable = _out.flags.writeable = False
 check.close("out = [0.25, 0.75, 0], g = [4, 0, 100]", masked_softmax_gradient(_g, _out, np.zeros(3)),
@@ -574,15 +583,14 @@ def attention_weights(query: Tensor, key: Tensor, mask: np.ndarray | None = None
     ### END SOLUTION
 
 # %% check="attention_weights" points=7
-_q = Tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
-_k = Tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0]])
-_w = np.array([_e**2, 1, _e]) / _total
-check.tensor("the three tokens of Foundations", attention_weights(_q, _k),
-             [_w, _w[[1, 0, 2]], [1 / 3] * 3], why="0.665, 0.090, 0.245: a row per query, each adds up to 1")
+_q, _k, _, _w = _foundations()
+_q, _k, _e2 = Tensor(_q), Tensor(_k), math.exp(2)
+check.tensor("the three tokens of Foundations", attention_weights(_q, _k), [_w, _w[[1, 0, 2]], [1 / 3] * 3],
+             why="0.665, 0.090, 0.245: a row per query, each adds up to 1")
 check.tensor("two of the queries, three keys", attention_weights(_q[:2], _k), [_w, _w[[1, 0, 2]]],
              why="the scale is √D = 2, the width; not √T or √S")
 check.tensor("with causal_mask(3)", attention_weights(_q, _k, causal_mask(3)),
-             [[1, 0, 0], [1 / (1 + _e**2), _e**2 / (1 + _e**2), 0], [1 / 3] * 3],
+             [[1, 0, 0], [1 / (1 + _e2), _e2 / (1 + _e2), 0], [1 / 3] * 3],
              why="the first sees itself alone; the second splits between two: fits 0 and 2")
 _rng = np.random.default_rng(3)
 _q, _k = Tensor(_rng.normal(size=(2, 3, 4, 5))), Tensor(_rng.normal(size=(2, 3, 6, 5)))
@@ -621,17 +629,15 @@ def scaled_dot_product_attention(
     ### END SOLUTION
 
 # %% check="scaled_dot_product_attention" points=5
-_q = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
-_k = np.array([[2.0, 0, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0]])
-_v = np.array([[10.0, 0], [0, 10], [10, 10]])
+_q, _k, _v, _w = _foundations()
+_first, _e2 = _w @ _v, math.exp(2)
 _all = scaled_dot_product_attention(Tensor(_q), Tensor(_k), Tensor(_v))
-check.tensor("the three tokens of Foundations", _all,
-             [[10 * (_e**2 + _e) / _total, 10 * (1 + _e) / _total],
-              [10 * (1 + _e) / _total, 10 * (_e**2 + _e) / _total], [20 / 3, 20 / 3]],
+check.equal("type of the result", type(_all).__name__, "Tensor", why="the averages alone")
+check.tensor("the three tokens of Foundations", _all, [_first, _first[::-1], [20 / 3, 20 / 3]],
              why="[9.10 3.35], mirrored, and the plain average")
 check.tensor("the same with causal_mask(3)",
              scaled_dot_product_attention(Tensor(_q), Tensor(_k), Tensor(_v), causal_mask(3)),
-             [[10, 0], [10 / (1 + _e**2), 10 * _e**2 / (1 + _e**2)], [20 / 3, 20 / 3]],
+             [[10, 0], [10 / (1 + _e2), 10 * _e2 / (1 + _e2)], [20 / 3, 20 / 3]],
              why="the first token sees only its own value [10 0], the second the first two")
 _rng = np.random.default_rng(4)
 _q, _k, _v = (Tensor(_rng.normal(size=_s)) for _s in ((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 2)))
@@ -827,12 +833,40 @@ there. `self.positions(q, start)` counts from `start`, for a text that is contin
 @method_of(MultiHeadAttention)
 def _check_inputs(self, x: Tensor, context: Tensor) -> None:
     """Raises ValueError unless both are (B, tokens, dim) with the same B."""
-    fits = [t.ndim == 3 and t.shape[0] == x.shape[0] and t.shape[2] == self.dim for t in (x, context)]
-    if not all(fits):
+    fits = x.ndim == context.ndim == 3 and x.shape[0] == context.shape[0]
+    if not fits or x.shape[2] != self.dim or context.shape[2] != self.dim:
         raise ValueError(
             f"attention: x {x.shape}, context {context.shape}: both must be (batch, tokens, {self.dim}) "
             "with the same batch. A single text needs a batch axis: x.unsqueeze(0)."
         )
+
+# %% [markdown]
+"""
+Again a cell for the checks: the layer by NumPy.
+"""
+
+# %% given="by_numpy"
+def _parts_of(layer, name, x):
+    """The named layer's result cut into heads of the layer's width, by NumPy: (B, heads, T, D)."""
+    linear = getattr(layer, name)
+    flat = x @ linear.weight.data.T + linear.bias.data
+    width = layer.dim // layer.heads
+    return np.stack([flat[..., i : i + width] for i in range(0, flat.shape[-1], width)], axis=1)
+
+
+def _turned(parts, start):
+    """Rotary positions as RotaryPositions(2, …) gives them: one pair, one radian per position."""
+    angle = start + np.arange(parts.shape[-2])
+    a, b = parts[..., 0], parts[..., 1]
+    return np.stack([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
+
+
+def _reference(layer, x, context, mask):
+    """The layer by NumPy, head by head."""
+    q, k, v = _parts_of(layer, "query", x), _parts_of(layer, "key", context), _parts_of(layer, "value", context)
+    scores = np.einsum("bhtd,bhsd->bhts", q, k) / q.shape[-1] ** 0.5
+    found = np.einsum("bhts,bhsd->bhtd", _by_definition(scores, mask), v)
+    return np.concatenate(list(np.moveaxis(found, 1, 0)), axis=-1) @ layer.out.weight.data.T + layer.out.bias.data
 
 # %% exercise="MultiHeadAttention.project"
 #| export
@@ -854,21 +888,6 @@ def project(self, x: Tensor, context: Tensor, start: int = 0) -> tuple[Tensor, T
     ### END SOLUTION
 
 # %% check="MultiHeadAttention.project" points=8
-def _parts_of(layer, name, x):
-    """The named layer's result cut into heads of the layer's width, by NumPy: (B, heads, T, D)."""
-    linear = getattr(layer, name)
-    flat = x @ linear.weight.data.T + linear.bias.data
-    width = layer.dim // layer.heads
-    return np.stack([flat[..., i : i + width] for i in range(0, flat.shape[-1], width)], axis=1)
-
-
-def _turned(parts, start):
-    """Rotary positions as RotaryPositions(2, …) gives them: one pair, one radian per position."""
-    angle = start + np.arange(parts.shape[-2])
-    a, b = parts[..., 0], parts[..., 1]
-    return np.stack([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
-
-
 manual_seed(1)
 _rng = np.random.default_rng(5)
 _x, _c = Tensor(_rng.normal(size=(2, 3, 4))), Tensor(_rng.normal(size=(2, 5, 4)))
@@ -930,20 +949,13 @@ def forward(
     ### END SOLUTION
 
 # %% check="MultiHeadAttention.forward" points=9
-def _reference(layer, x, context, mask):
-    """The layer by NumPy, head by head."""
-    q, k, v = _parts_of(layer, "query", x), _parts_of(layer, "key", context), _parts_of(layer, "value", context)
-    scores = np.einsum("bhtd,bhsd->bhts", q, k) / q.shape[-1] ** 0.5
-    found = np.einsum("bhts,bhsd->bhtd", _by_definition(scores, mask), v)
-    return np.concatenate(list(np.moveaxis(found, 1, 0)), axis=-1) @ layer.out.weight.data.T + layer.out.bias.data
-
-
 manual_seed(2)
 _rng = np.random.default_rng(6)
 _x, _c = Tensor(_rng.normal(size=(2, 3, 6))), Tensor(_rng.normal(size=(2, 5, 6)))
 _layer = MultiHeadAttention(6, heads=2)
-_every = np.ones((1, 1), bool)
-check.tensor("self-attention, 2 heads", _layer(_x), _reference(_layer, _x.data, _x.data, _every), rtol=1e-4,
+_every, _self = np.ones((1, 1), bool), _layer(_x)
+check.equal("type of the result", type(_self).__name__, "Tensor", why="layers follow each other in a Sequential")
+check.tensor("self-attention, 2 heads", _self, _reference(_layer, _x.data, _x.data, _every), rtol=1e-4,
              atol=1e-5, why="project, weights, average of the values, merge, out")
 check.tensor("with a causal mask", _layer(_x, mask=causal_mask(3)),
              _reference(_layer, _x.data, _x.data, causal_mask(3)), rtol=1e-4, atol=1e-5,
@@ -1306,7 +1318,7 @@ query, and corrects what it has added so far when a larger score comes along; on
 them. The arithmetic is still N², the memory is N. It is what everyone uses, and a good project after module 18.
 
 Sharing keys and values goes from one head for all (multi-query attention, Shazeer 2019) to groups (Ainslie et al. 2023): the 70-billion Llama 2 has 64 query heads and
-8 of keys and values. A **sliding window** lets a token look back at the last W tokens only (Mistral 7B: 4,096), N * W instead of N²; in a stack of layers, what is farther away arrives in several
+8 of keys and values. A **sliding window** lets a token look back at the last W tokens only (4,096 in the first Mistral), N * W instead of N²; in a stack of layers, what is farther away arrives in several
 hops. The **key-value cache** (module 17) keeps the keys and values of a text that is being written, so that each new token costs N and not N².
 What we are not building: masks added as numbers (PyTorch takes float masks, for biases such as ALiBi), nested tensors without padding, and kernels that skip masked blocks.
 
