@@ -2,8 +2,8 @@
 """
 # 12 · Attention
 
-Every token asks a question of every other token and takes what the answers are worth to it. It is the
-one operation of a transformer in which tokens meet, and its cost grows with the square of their number.
+Every token asks a question of every other token and takes what the answers are worth to it. It is the one
+operation of a transformer in which tokens meet, and its cost grows with the square of their number.
 
 ```
 you have built     tensors to training (01-07), tokens (10), embeddings and positions (11)
@@ -16,8 +16,8 @@ you build now      softmax with a mask and its gradient, scaled dot-product atte
 this unlocks       13 transformers; 17 the key-value cache; milestone 2017
 ```
 
-Time: about 4 hours. Every exercise is a cell with a hole in it, and the cell below it checks your
-answer. Run `tito watch` in a terminal beside this notebook.
+Time: about 4 hours. Every exercise is a cell with a hole in it, and the cell below it checks your answer.
+Run `tito watch` in a terminal beside this notebook.
 """
 
 # %% given="imports"
@@ -77,8 +77,8 @@ def picture(weights, rows, columns):
 """
 ## Why: who bit whom?
 
-A sentence has many tokens and a classifier wants one vector. The obvious way is the average. Here are
-two sentences of three words, with the embeddings and positions of module 11, averaged.
+A sentence has many tokens and a classifier wants one vector. The obvious way is the average. Here are two
+sentences of three words, with the embeddings and positions of module 11, averaged.
 """
 
 # %% demo="who_bit_whom"
@@ -94,10 +94,10 @@ for sentence in ("dog bites man", "man bites dog"):
 The same vector, positions or not: the average of sums is the sum of averages, and each average has
 forgotten who stood where. No network behind it, however large, can tell the two apart.
 
-This is not about word order alone. Six people hold a digit each: *Ann 3, Bob 7, Cem 3, …*; the
-question is *Bob?* and the answer 7. A pair is the embedding of the name plus the embedding of the digit.
-The model below gets the average of the six pairs, the question beside it, and a hidden layer of 128
-units. It sees fresh rows in every step.
+This is not about word order alone. Six people hold a digit each: *Ann 3, Bob 7, Cem 3, …*; the question is
+*Bob?* and the answer 7. A pair is the embedding of the name plus the embedding of the digit. The model
+below gets the average of the six pairs, the question beside it, and a hidden layer of 128 units. It sees
+fresh rows in every step.
 """
 
 # %% demo="a_summary_forgets"
@@ -136,18 +136,18 @@ print(f"by always saying the digit that is held most often: {(common == right[:,
 
 # %% [markdown]
 """
-It has learned which digits are in the room, and says the most frequent one. Whose they are is gone:
-the average of names plus the average of digits. More units or more steps do not bring it back, and with
-sixty pairs the same few numbers would have to hold ten times as much.
+It has learned which digits are in the room, and says the most frequent one. Whose they are is gone: the
+average of names plus the average of digits. More units or more steps do not bring it back, and with sixty
+pairs the same few numbers would have to hold ten times as much.
 
-The way out: keep all the pairs, and let the **question** decide which of them goes into the average,
-and how much of it.
+The way out: keep all the pairs, and let the **question** decide which of them goes into the average, and
+how much of it.
 
 ## Foundations: three tokens, by hand
 
-A Python dictionary finds the one key that equals the question. Attention is a soft dictionary: it
-compares the question with **every** key and returns an average of all values, in which a value weighs
-more the better its key fits. So every token has three vectors:
+A Python dictionary finds the one key that equals the question. Attention is a soft dictionary: it compares
+the question with **every** key and returns an average of all values, in which a value weighs more the
+better its key fits. So every token has three vectors:
 
 ```
 query   what am I looking for?
@@ -155,9 +155,9 @@ key     what am I found by?
 value   what do I have to say?
 ```
 
-Here are three tokens with keys of 4 numbers and values of 2. The first one's query is `[2 0 0 0]`.
-A dot product measures how well a key fits; divide it by √4 = 2 (the reason comes next); softmax turns
-the fits into weights that add up to 1:
+Here are three tokens with keys of 4 numbers and values of 2. The first one's query is `[2 0 0 0]`. A dot
+product measures how well a key fits; divide it by √4 = 2 (the reason comes next); softmax turns the fits
+into weights that add up to 1:
 
 ```
          key        query · key   / 2    exp     weight    value
@@ -170,21 +170,21 @@ token 2  [1 1 0 0]       2         1     2.718   0.245     [10 10]
 result   0.665 * [10 0] + 0.090 * [0 10] + 0.245 * [10 10] = [9.10 3.35]
 ```
 
-The third token asks `[0 0 2 0]`. No key has anything there: all fits are 0, all weights 1/3, and it
-gets the plain average `[6.67 6.67]`. So the summary of the first part is attention that does not know
-what it wants.
+The third token asks `[0 0 2 0]`. No key has anything there: all fits are 0, all weights 1/3, and it gets
+the plain average `[6.67 6.67]`. So the summary of the first part is attention that does not know what it
+wants.
 
 ### Why divide by √D?
 
 A dot product of two vectors of D random numbers (mean 0, variance 1) is a sum of D products, each of
-variance 1. So its variance is D. Softmax does not care for scale in the way you might hope: watch 16
-keys and one query, with D growing.
+variance 1. So its variance is D. Softmax does not care for scale in the way you might hope: watch 16 keys
+and one query, with D growing.
 """
 
 # %% demo="why_divide"
 rng = np.random.default_rng(0)
-print("           not divided                                  divided by √D")
-print("   D    variance  largest weight  slope       variance  largest weight  slope")
+print("          not divided by √D                        divided by √D")
+print("   D   variance  largest weight     slope      variance  largest weight     slope")
 for width in (4, 16, 64, 256, 1024):
     query, keys = rng.normal(size=(1000, 1, width)), rng.normal(size=(1000, 16, width))
     row = f"{width:4}"
@@ -193,23 +193,23 @@ for width in (4, 16, 64, 256, 1024):
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         slope = (weights * (1 - weights)).mean()
-        row += f"  {scores.var():9.2f}  {weights.max(axis=1).mean():13.3f}  {slope:8.5f}   "
-    print(row)
+        row += f"  {scores.var():9.2f}  {weights.max(axis=1).mean():13.3f}  {slope:8.5f}    "
+    print(row.rstrip())
 
 # %% [markdown]
 """
-Not divided, the fits of wide vectors are tens of units apart, and e to the power of that leaves one
-weight near 1 and the others near 0: before any training, each token listens to a single other one, chosen
-by chance. Worse, the slope `s (1 - s)` of softmax goes to zero there, so training can hardly change the choice.
-Softmax is **saturated**. Divided by √D the variance is 1, whatever the width.
+Not divided, the fits of wide vectors are tens of units apart, and e to the power of that leaves one weight
+near 1 and the others near 0: before any training, each token listens to a single other one, chosen by
+chance. Worse, the slope `s (1 - s)` of softmax goes to zero there, so training can hardly change the
+choice. Softmax is **saturated**. Divided by √D the variance is 1, whatever the width.
 
 ## Build
 
 ### One question at a time
 
 First as loops, with nothing but arrays, so that you have said once what attention is. For each query: its
-dot product with each key, divided by √D; e to the power of each, divided by their sum; the sum of the values,
-each times its weight. These numbers are small, so no care for overflow here.
+dot product with each key, divided by √D; e to the power of each, divided by their sum; the sum of the
+values, each times its weight. These numbers are small, so no care for overflow here.
 """
 
 # %% [markdown]
@@ -270,8 +270,8 @@ check.close("two queries, one key", attention_loops(_q[:2], _k[:1], _v[:1]), [[1
 """
 ### Two masks
 
-Not everybody may look everywhere. A **mask** is an array of bool, `True` where a query (row) may look at
-a key (column). That is the convention of PyTorch's `scaled_dot_product_attention`. PyTorch's older
+Not everybody may look everywhere. A **mask** is an array of bool, `True` where a query (row) may look at a
+key (column). That is the convention of PyTorch's `scaled_dot_product_attention`. PyTorch's older
 `nn.MultiheadAttention` takes a `key_padding_mask` in which True means *ignore*: the opposite. Everybody
 gets this wrong once.
 
@@ -311,8 +311,8 @@ check.close("causal_mask(1)", np.asarray(causal_mask(1), dtype=float), [[1]],
 
 # %% [markdown]
 """
-Texts of different lengths stand in one batch by filling up the short ones with a padding token. Nobody
-may look at the filling:
+Texts of different lengths stand in one batch by filling up the short ones with a padding token. Nobody may
+look at the filling:
 
 ```
 text 0   Ann saw Bob .        length 4     mask   T T T T
@@ -361,8 +361,8 @@ check.close("together with causal_mask(3), for the text of length 2", np.asarray
 """
 ### Softmax with a mask
 
-Now the heart. `masked_softmax` is softmax along the last axis, over the places where the mask is True;
-the others get a weight of 0:
+Now the heart. `masked_softmax` is softmax along the last axis, over the places where the mask is True; the
+others get a weight of 0:
 
 ```
 scores  [0  1.0986  5]     1.0986 = log 3, so the powers are 1, 3 and e⁵
@@ -370,14 +370,14 @@ mask    [T  T       .]
 weights [0.25  0.75  0]    1/4 and 3/4: the 5 is not there at all
 ```
 
-Multiplying by the mask *after* an ordinary softmax does not give that: the weights would no longer add
-up to 1. Let a hidden score be `-inf` **before** the softmax, and its power is `exp(-inf) = 0` exactly. For
-the powers not to overflow you subtract each row's largest score first, as in module 02. Largest of which
+Multiplying by the mask *after* an ordinary softmax does not give that: the weights would no longer add up
+to 1. Let a hidden score be `-inf` **before** the softmax, and its power is `exp(-inf) = 0` exactly. For the
+powers not to overflow you subtract each row's largest score first, as in module 02. Largest of which
 scores? Of those that may be seen: if a hidden 1000 stood for the row, all visible powers would be 0.
 
 One case is left. What if a row may see **nothing**? A padded text of length 0, or a cut-out of a mask. Its
-largest score is `-inf`, and `-inf - (-inf)` is `nan`, and one `nan` in a batch is `nan` in every weight after the
-next step. Average of nothing is a matter of definition, and ours is: **all weights 0**, so that
+largest score is `-inf`, and `-inf - (-inf)` is `nan`, and one `nan` in a batch is `nan` in every weight
+after the next step. Average of nothing is a matter of definition, and ours is: **all weights 0**, so that
 what comes out is 0, and no warning on the way. (PyTorch's function has the same definition today; older
 versions gave nan.) Two places need care: subtract 0 instead of a largest score of `-inf`, and divide by 1
 instead of by a sum of 0.
@@ -523,8 +523,8 @@ check.grads("recorded on the tape: check_grads of the causal softmax", check_gra
 
 # %% [markdown]
 """
-Forward and rule together are an operation for the tape: one rule per operand, None for the mask, which
-has no slope.
+Forward and rule together are an operation for the tape: one rule per operand, None for the mask, which has
+no slope.
 """
 
 # %% given="tracked"
@@ -542,11 +542,13 @@ query (T, D)  @  key transposed (D, S)   ->   scores (T, S)
 ```
 
 Row t, column s: how well key s fits query t. With leading axes for batch and heads, `(B, H, T, D)`, the
-product works on the last two; so transpose **those**: `key.transpose(-2, -1)`, not `.T`, which turns all axes around.
+product works on the last two; so transpose **those**: `key.transpose(-2, -1)`, not `.T`, which turns all
+axes around.
 
 Where does the division go? `(q / √D) · k` is `(q · k) / √D`, so you may scale the queries, T*D numbers,
-before the product, instead of the scores, T*S numbers, after it. For long texts that is less work, and the tape
-keeps one big array less. The scale must come before the softmax in any case. Work with Tensor operations only.
+before the product, instead of the scores, T*S numbers, after it. For long texts that is less work, and the
+tape keeps one big array less. The scale must come before the softmax in any case. Work with Tensor
+operations only.
 """
 
 # %% given="check_shapes"
@@ -655,8 +657,9 @@ check.grads("check_grads in query, key and value, causal", check_grads,
 """
 ### Heads
 
-One softmax makes one choice. But a word may need to know its subject *and* whether it is a question. So the width is
-cut into `heads` parts and each part does attention by itself, with its own weights. A width of 4 in 2 heads:
+One softmax makes one choice. But a word may need to know its subject *and* whether it is a question. So the
+width is cut into `heads` parts and each part does attention by itself, with its own weights. A width of 4
+in 2 heads:
 
 ```
 token 0   [a0 a1 | a2 a3]              head 0   [a0 a1]     head 1   [a2 a3]
@@ -666,11 +669,11 @@ token 2   [c0 c1 | c2 c3]                       [c0 c1]              [c2 c3]
 (B, T, H*D)                            (B, H, T, D)
 ```
 
-The heads must become an axis **before** the tokens, since matrix products work on the last two. It is tempting to
-ask for the shape directly, `x.reshape(B, H, T, D)`. No error, the right shape, and wrong: reshape never moves a number, it
-reads on in the old order, `a0 a1 a2 a3 b0 …`, and head 0 would get `[a0 a1] [a2 a3] [b0 b1]`: parts of
-different heads as if they were tokens. The model trains, badly. Reshape where the numbers stand,
-`(B, T, H, D)`, then `permute` the axes.
+The heads must become an axis **before** the tokens, since matrix products work on the last two. It is
+tempting to ask for the shape directly, `x.reshape(B, H, T, D)`. No error, the right shape, and wrong:
+reshape never moves a number, it reads on in the old order, `a0 a1 a2 a3 b0 …`, and head 0 would get `[a0
+a1] [a2 a3] [b0 b1]`: parts of different heads as if they were tokens. The model trains, badly. Reshape
+where the numbers stand, `(B, T, H, D)`, then `permute` the axes.
 """
 
 # %% given="MultiHeadAttention"
@@ -747,8 +750,8 @@ check.connected("split of x", lambda x: _layer.split(x, 3), _x)
 
 # %% [markdown]
 """
-Afterwards the heads' results go back side by side, `(B, H, T, D)` to `(B, T, H*D)`: the same two steps, in the opposite
-order, each undone.
+Afterwards the heads' results go back side by side, `(B, H, T, D)` to `(B, T, H*D)`: the same two steps, in
+the opposite order, each undone.
 """
 
 # %% exercise="MultiHeadAttention.merge"
@@ -775,17 +778,18 @@ check.connected("merge of x", _layer.merge, _parts)
 """
 ### Shared keys and values
 
-Keys and values of a long text fill memory (module 17 will count it). Large models therefore let several query heads share one
-head of keys and values: `heads=4, kv_heads=2` means that query heads 0 and 1 ask key head 0, and query heads 2 and 3
-ask key head 1. For the matrix product each key head must stand there as often as it is asked:
+Keys and values of a long text fill memory (module 17 will count it). Large models therefore let several
+query heads share one head of keys and values: `heads=4, kv_heads=2` means that query heads 0 and 1 ask key
+head 0, and query heads 2 and 3 ask key head 1. For the matrix product each key head must stand there as
+often as it is asked:
 
 ```
 key heads      k0 k1          (B, kv_heads, S, D)
 for 4 queries  k0 k0 k1 k1    (B, heads, S, D)      not k0 k1 k0 k1
 ```
 
-`stack([x, x], axis=2)` puts copies beside each other on a new axis 2: `(B, kv_heads, 2, S, D)`. From there a reshape
-reads exactly in the order wanted. If nothing is shared, return `x` as it is.
+`stack([x, x], axis=2)` puts copies beside each other on a new axis 2: `(B, kv_heads, 2, S, D)`. From there
+a reshape reads exactly in the order wanted. If nothing is shared, return `x` as it is.
 """
 
 # %% exercise="MultiHeadAttention.shared"
@@ -820,12 +824,13 @@ check.connected("shared of x", MultiHeadAttention(4, heads=4, kv_heads=2).shared
 ### Queries of one text, keys of another
 
 `project(x, context, start)` makes the three: queries from `x` `(B, T, dim)`, keys and values from `context`
-`(B, S, dim)`. In **self-attention** the two are the same text. In **cross-attention** they are not: a translation (x) looks into
-the original (context), and T and S differ.
+`(B, S, dim)`. In **self-attention** the two are the same text. In **cross-attention** they are not: a
+translation (x) looks into the original (context), and T and S differ.
 
-In order: the layers `self.query`, `self.key`, `self.value`; `split` (queries into `self.heads`, the others into
-`self.kv_heads`); if there are `positions`, turn queries and keys, not values: a position says where to look, not what is
-there. `self.positions(q, start)` counts from `start`, for a text that is continued (module 17). Last, keys and values `shared`.
+In order: the layers `self.query`, `self.key`, `self.value`; `split` (queries into `self.heads`, the others
+into `self.kv_heads`); if there are `positions`, turn queries and keys, not values: a position says where to
+look, not what is there. `self.positions(q, start)` counts from `start`, for a text that is continued
+(module 17). Last, keys and values `shared`.
 """
 
 # %% given="check_inputs"
@@ -922,9 +927,9 @@ check.raises("x without a batch axis", ValueError, lambda: _layer.project(_x[0],
 """
 ### The layer
 
-All together. The weights of attention go through `self.dropout` (in training some links are cut, and the others strengthened),
-then they average the values, the heads are merged, and `self.out` mixes what they found. Without a `context`, x looks at
-itself.
+All together. The weights of attention go through `self.dropout` (in training some links are cut, and the
+others strengthened), then they average the values, the heads are merged, and `self.out` mixes what they
+found. Without a `context`, x looks at itself.
 """
 
 # %% exercise="MultiHeadAttention.forward"
@@ -1009,7 +1014,8 @@ def weights_of(
 ## Use: the lookup, learned
 
 The task of the first part again, the same pairs, the same number of steps. Now the question goes to
-attention as `x` and the pairs are its `context`: one head, 32 wide, and a linear layer behind it. No hidden layer.
+attention as `x` and the pairs are its `context`: one head, 32 wide, and a linear layer behind it. No hidden
+layer.
 """
 
 # %% demo="attention_looks_up"
@@ -1044,11 +1050,12 @@ print(picture(weights, [f"{NAMES[i]}?" for i in everybody[0]],
 
 # %% [markdown]
 """
-It looks at the right place, and the picture shows it: you can see *why* it answers what it answers, at least in a model of one layer.
-Nobody told it where to look. The gradient did: weights that fell on the right pair lowered the loss.
+It looks at the right place, and the picture shows it: you can see *why* it answers what it answers, at
+least in a model of one layer. Nobody told it where to look. The gradient did: weights that fell on the
+right pair lowered the loss.
 
-Next, a task where the place counts and not the name: read twelve digits, write them in reverse. Self-attention, with learned positions
-added to the tokens. What will the map look like?
+Next, a task where the place counts and not the name: read twelve digits, write them in reverse.
+Self-attention, with learned positions added to the tokens. What will the map look like?
 """
 
 # %% demo="in_reverse"
@@ -1083,12 +1090,12 @@ print(picture(reverse.attention.weights_of(reverse.placed(digits)).data[0, 0], r
 """
 ## Measure: the price of N²
 
-Every token looks at every token. Before you run the cell, write down what happens when the number of tokens N doubles: by which
-factor grow (a) the time of the four layers, (b) the time of weights and averages, (c) the bytes that the tape keeps of
-the latter? The width is D = 64, in 4 heads.
+Every token looks at every token. Before you run the cell, write down what happens when the number of tokens
+N doubles: by which factor grow (a) the time of the four layers, (b) the time of weights and averages, (c)
+the bytes that the tape keeps of the latter? The width is D = 64, in 4 heads.
 
-And in arithmetic: the four layers cost `8 N D²` FLOPs, the two products `4 N² D`. At which N are they equal? That is
-where attention would overtake the layers, if time were arithmetic.
+And in arithmetic: the four layers cost `8 N D²` FLOPs, the two products `4 N² D`. At which N are they
+equal? That is where attention would overtake the layers, if time were arithmetic.
 """
 
 # %% demo="doubling"
@@ -1135,12 +1142,15 @@ print(f"\nequal arithmetic at N = {8 * 64**2 // (4 * 64)}; on this clock attenti
 
 # %% [markdown]
 """
-Bytes follow the count: the tape keeps two N × N arrays per head, the scores (operand of the softmax) and the weights (its
-result). Times come near the factors 2 and 4 as N grows; for short texts the cost of calling NumPy from Python hides everything, and
-above that caches have a say. The overtaking need not happen where arithmetic says: softmax has few FLOPs and passes several
-times over N² numbers, which the FLOP count does not see. Where does it lie on your machine, and on which side of 128?
+Bytes follow the count: the tape keeps two N × N arrays per head, the scores (operand of the softmax) and
+the weights (its result). Times come near the factors 2 and 4 as N grows. For short texts the cost of
+calling NumPy from Python hides them; and where a factor stands well above 4, the arrays have outgrown the
+processor's caches and every one of the several passes goes out to memory. The overtaking need not happen
+where arithmetic says: softmax has few FLOPs and passes several times over N² numbers, which the FLOP count
+does not see. Where does it lie on your machine, and on which side of 128?
 
-For a real size: N = 4096 tokens and 32 heads, one text, one layer. Count the weights alone, in bytes, then run.
+For a real size: N = 4096 tokens and 32 heads, one text, one layer. Count the weights alone, in bytes, then
+run.
 """
 
 # %% demo="a_real_size"
@@ -1154,9 +1164,10 @@ print(f"queries, keys, values of one layer, 4096 wide: {3 * tokens * 4096 * 4 / 
 """
 ## Break: the model that sees the future
 
-A model of one layer shall write sentences like *the dog bites the man .*, three in a row. In each sentence two nouns and a verb are
-chosen at random, each from four words: three choices of log 4 nats in six words, about 0.69 nats per word. No honest model can be better. (It predicts
-the words from the second on, so it is 9 choices in 17 words here: 0.734.)
+A model of one layer shall write sentences like *the dog bites the man .*, three in a row. In each sentence
+two nouns and a verb are chosen at random, each from four words: three choices of log 4 nats in six words,
+about 0.69 nats per word. No honest model can be better. (It predicts the words from the second on, so it is
+9 choices in 17 words here: 0.734.)
 
 One of the two models below forgets the causal mask.
 """
@@ -1198,7 +1209,7 @@ def write(model, text):
 for causal in (False, True):
     manual_seed(0)
     writer = Writer(causal)
-    losses = learn(writer, sentences, 400, lr=0.01)
+    losses = learn(writer, sentences, 300, lr=0.01)
     print(f"{'with' if causal else 'without'} the mask: loss {np.mean(losses[-20:]):.3f}; "
           f"the best an honest model can do: {9 / 17 * math.log(4):.3f}")
     for beginning in ("the dog", "the bird likes"):
@@ -1206,12 +1217,13 @@ for causal in (False, True):
 
 # %% [markdown]
 """
-Without the mask the next word, which is the answer, stands right there among the inputs, and attention finds it. The loss falls below what is
-possible: that is the symptom, and nothing else warns you. When it writes there is no next word to look at, and what comes out is
-rubbish. If a language model is too good to be true, print its attention map: above the diagonal there must be nothing.
+Without the mask the next word, which is the answer, stands right there among the inputs, and attention
+finds it. The loss falls below what is possible: that is the symptom, and nothing else warns you. When it
+writes there is no next word to look at, and what comes out is rubbish. If a language model is too good to
+be true, print its attention map: above the diagonal there must be nothing.
 
-The other classic: True and False mixed up. Here is one text of 2 words and 3 paddings, with the mask right and with
-the mask in the convention of `key_padding_mask`, where True means *ignore*.
+The other classic: True and False mixed up. Here is one text of 2 words and 3 paddings, with the mask right
+and with the mask in the convention of `key_padding_mask`, where True means *ignore*.
 """
 
 # %% demo="padding_attended_to"
@@ -1227,8 +1239,8 @@ for name, mask in (("right", right), ("turned around", ~right)):
 
 # %% [markdown]
 """
-No error, no nan, a loss that falls, since even the padding has something to say (how long the text is). The test is cheap and finds it at once: put something
-else into the padding, and nothing may change.
+No error, no nan, a loss that falls, since even the padding has something to say (how long the text is). The
+test is cheap and finds it at once: put something else into the padding, and nothing may change.
 
 ## Reflect
 
@@ -1248,8 +1260,9 @@ check.prediction("pairs that a causal mask allows, 1,024 tokens", causal_pairs, 
 
 # %% [markdown]
 """
-**2.** GPT-2 small is 768 wide and reads 1,024 tokens. Of the arithmetic of one attention layer, four linear layers and two products (not
-counting what a causal mask could save), which share is the two products? A number from 0 to 1.
+**2.** GPT-2 small is 768 wide and reads 1,024 tokens. Of the arithmetic of one attention layer, four linear
+layers and two products (not counting what a causal mask could save), which share is the two products? A
+number from 0 to 1.
 """
 
 # %% exercise="predict.share_of_products"
@@ -1263,8 +1276,8 @@ check.prediction("share of the two products", share_of_products, "MC40", rel=0.0
 
 # %% [markdown]
 """
-**3.** A model with 64 query heads of width 128 and `kv_heads=8` keeps the keys and values of 8,192 tokens in float32, for one layer. How many
-megabytes (10⁶ bytes) is that?
+**3.** A model with 64 query heads of width 128 and `kv_heads=8` keeps the keys and values of 8,192 tokens
+in float32, for one layer. How many megabytes (10⁶ bytes) is that?
 """
 
 # %% exercise="predict.kv_megabytes"
@@ -1278,8 +1291,8 @@ check.prediction("megabytes of keys and values, 8 shared heads", kv_megabytes, "
 
 # %% [markdown]
 """
-**4.** Somebody hides scores by adding -1e9 to them, instead of setting them to -inf. In float32, with ordinary scores of size 1 and S keys: what does a row get
-that may see **nothing**?
+**4.** Somebody hides scores by adding -1e9 to them, instead of setting them to -inf. In float32, with
+ordinary scores of size 1 and S keys: what does a row get that may see **nothing**?
 
 - a) zeros
 - b) nan
@@ -1298,10 +1311,12 @@ check.choice("a row of scores near 1, all lowered by 1e9 in float32", minus_a_bi
 
 # %% [markdown] question="without_positions" points=4
 """
-**Open question, graded by a person.** Take self-attention without positions and without a mask, and shuffle the tokens of a text. (a) What happens to the
-results? Show it with a few lines of your own code, or argue from the formula. (b) Now with a causal mask, still without positions: can the layer tell *dog bites
-man* from *man bites dog*? What about a stack of such layers? (c) The task of the second Use demo, digits in reverse: could a model without positions learn it,
-with and without a causal mask? Say what you would expect, and why.
+**Open question, graded by a person.** Take self-attention without positions and without a mask, and shuffle
+the tokens of a text. (a) What happens to the results? Show it with a few lines of your own code, or argue
+from the formula. (b) Now with a causal mask, still without positions: can the layer tell *dog bites man*
+from *man bites dog*? What about a stack of such layers? (c) The task of the second Use demo, digits in
+reverse: could a model without positions learn it, with and without a causal mask? Say what you would
+expect, and why.
 
 *Your answer:*
 """
@@ -1310,17 +1325,23 @@ with and without a causal mask? Say what you would expect, and why.
 """
 ## In production
 
-PyTorch's `F.scaled_dot_product_attention` computes what yours does and agrees with it in values and gradients; `is_causal=True` spares the mask, so that half the work
-can be left out. `nn.MultiheadAttention` keeps its three layers as one matrix, returns a pair (result, weights), and its bool masks mean *ignore*.
+PyTorch's `F.scaled_dot_product_attention` computes what yours does and agrees with it in values and
+gradients; `is_causal=True` spares the mask, so that half the work can be left out. `nn.MultiheadAttention`
+keeps its three layers as one matrix, returns a pair (result, weights), and its bool masks mean *ignore*.
 
-**FlashAttention** (Dao et al. 2022) never writes the N × N array. It takes the keys in blocks that fit in the chip's small fast memory, keeps a running maximum and a running sum per
-query, and corrects what it has added so far when a larger score comes along; on the way back it computes the weights again instead of remembering
-them. The arithmetic is still N², the memory is N. It is what everyone uses, and a good project after module 18.
+**FlashAttention** (Dao et al. 2022) never writes the N × N array. It takes the keys in blocks that fit in
+the chip's small fast memory, keeps a running maximum and a running sum per query, and corrects what it has
+added so far when a larger score comes along; on the way back it computes the weights again instead of
+remembering them. The arithmetic is still N², the memory is N. It is what everyone uses, and a good project
+after module 18.
 
-Sharing keys and values goes from one head for all (multi-query attention, Shazeer 2019) to groups (Ainslie et al. 2023): the 70-billion Llama 2 has 64 query heads and
-8 of keys and values. A **sliding window** lets a token look back at the last W tokens only (4,096 in the first Mistral), N * W instead of N²; in a stack of layers, what is farther away arrives in several
-hops. The **key-value cache** (module 17) keeps the keys and values of a text that is being written, so that each new token costs N and not N².
-What we are not building: masks added as numbers (PyTorch takes float masks, for biases such as ALiBi), nested tensors without padding, and kernels that skip masked blocks.
+Sharing keys and values goes from one head for all (multi-query attention, Shazeer 2019) to groups (Ainslie
+et al. 2023): the 70-billion Llama 2 has 64 query heads and 8 of keys and values. A **sliding window** lets
+a token look back at the last W tokens only (4,096 in the first Mistral), N * W instead of N²; in a stack of
+layers, what is farther away arrives in several hops. The **key-value cache** (module 17) keeps the keys and
+values of a text that is being written, so that each new token costs N and not N². What we are not building:
+masks added as numbers (PyTorch takes float masks, for biases such as ALiBi), nested tensors without
+padding, and kernels that skip masked blocks.
 
 ## When it fails
 
