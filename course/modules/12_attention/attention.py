@@ -456,6 +456,11 @@ check.tensor("a hidden 1000 beside 0, and a hidden 0 beside -1000", _far, [[0.25
              rtol=1e-3, why="the largest of the visible scores, or all visible powers vanish beside it")
 check.tensor("a row that may see nothing, and one that may", _none, [[0, 0, 0], [0.25, 0.75, 0]],
              why="defined: no key, no weight. Not nan, and not 1/3 each")
+_dirt = _masked_softmax(Tensor([[0.0, _three, np.nan], [0.0, _three, np.inf]]), _hide)
+check.tensor("a hidden nan and a hidden inf", _dirt, [[0.25, 0.75, 0]] * 2,
+             why="hidden is hidden: np.where leaves nothing of it, a calculation with the mask does")
+check.close("a nan that is visible", _masked_softmax(Tensor([[0.0, np.nan]])).data, [[np.nan, np.nan]],
+            why="a calculation that has gone wrong must show: only a row that sees nothing becomes 0")
 check.equal("warnings on the way", sorted({str(_w.message) for _w in _caught}), [],
             why="a warning here would come in every training step of a padded batch")
 _cube = np.arange(24.0).reshape(2, 2, 2, 3) % 5
@@ -1350,16 +1355,16 @@ padding, and kernels that skip masked blocks.
 | `not bool` | a mask of ones and zeros, or a Tensor, which holds floats | `causal_mask` and `padding_mask` are NumPy arrays of bool; combine them with `&` |
 | `for scores` | a mask that does not broadcast to (..., queries, keys) | rows are queries, columns keys; padding is (B, 1, 1, S) |
 | `queries (` | queries and keys of different width | both (..., tokens, width): were the keys transposed already? |
-| `inner sizes` | keys not transposed, values transposed, or a text of another width | `query @ key.transpose(-2, -1)`, then `@ value` |
+| `inner sizes` | keys not transposed, values transposed, heads not merged, or a text of another width | `query @ key.transpose(-2, -1)`, then `@ value`, `self.merge`, `self.out` |
 | `could not be broadcast` | a row's maximum, sum or average lost its axis | `keepdims=True` |
 | `invalid value encountered` | -inf minus -inf, or 0 / 0, in a row that sees nothing | subtract 0 where the maximum is -inf, divide by 1 where the sum is 0 |
 | `overflow encountered` | e to the power of a large score | subtract the row's largest visible score first |
-| `has no attribute 'data'` | a NumPy array where a Tensor belongs | wrap it: Tensor(...); rules get arrays, operations Tensors |
+| `has no attribute 'data'` | an array or a list where a Tensor belongs | wrap an array: Tensor(...); a list of tensors goes to `stack` |
+| `boolean index did not match` | x[~mask] with a mask that is smaller than x | `np.where(mask, x, -np.inf)` broadcasts, an index does not |
 | `does not support ufuncs` | a NumPy function was called on a Tensor | its array is `.data`, inside an operation; elsewhere use Tensor's own methods |
-| `is not subscriptable` | a function without `return`, or `self.split` without a call | the last line of the function |
 | `backward says` | a rule that is not the slope | the average is weighted by out, per row, and subtracted from g |
 | `(batch, tokens` | a text without batch axis, or of another width | `x.unsqueeze(0)`; is dim the embedding's width? |
-| `positional argument` | a method called with too few or too many arguments | `split(x, heads)`, `project(x, context, start)` |
+| `positional argument` | a method called with too few or too many arguments | `split(x, heads)`, `project(x, context, start)`; all axes at once: `permute(0, 2, 1, 3)` |
 | `NoneType` | a function gives None, or an option is None: mask, context, positions | is a `return` missing? `if self.positions is not None` |
 | the loss falls below what is possible | the model sees the answer | is the causal mask there? print the map: nothing above the diagonal |
 | the model trains, but badly | reshape without permute in split or merge | the numbers of one head of one token, by hand |
