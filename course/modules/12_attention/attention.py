@@ -676,9 +676,15 @@ token 2   [c0 c1 | c2 c3]                       [c0 c1]              [c2 c3]
 
 The heads must become an axis **before** the tokens, since matrix products work on the last two. It is
 tempting to ask for the shape directly, `x.reshape(B, H, T, D)`. No error, the right shape, and wrong:
-reshape never moves a number, it reads on in the old order, `a0 a1 a2 a3 b0 …`, and head 0 would get `[a0
-a1] [a2 a3] [b0 b1]`: parts of different heads as if they were tokens. The model trains, badly. Reshape
-where the numbers stand, `(B, T, H, D)`, then `permute` the axes.
+reshape never moves a number, it reads on in the old order, and head 0 would get
+
+```
+[a0 a1]
+[a2 a3]      parts of different heads, as if they were tokens
+[b0 b1]
+```
+
+Reshape where the numbers stand, `(B, T, H, D)`, then `permute` the axes.
 """
 
 # %% given="MultiHeadAttention"
@@ -885,7 +891,7 @@ def project(self, x: Tensor, context: Tensor, start: int = 0) -> tuple[Tensor, T
     """Queries of x, keys and values of context, per head: (B, H, T, D), (B, H, S, D) twice.
 
     x (B, T, dim), context (B, S, dim); start: position of the first token of both.
-    Raises ValueError for other shapes. Cost: 2*B*dim² FLOPs per token and layer.
+    Raises ValueError for other shapes. Cost: 2*dim² FLOPs per token in each of the three layers.
     """
     self._check_inputs(x, context)
     ### BEGIN SOLUTION
@@ -1059,6 +1065,22 @@ It looks at the right place, and the picture shows it: you can see *why* it answ
 least in a model of one layer. Nobody told it where to look. The gradient did: weights that fell on the
 right pair lowered the loss.
 
+And who bit whom? The two sentences again, averaged **after** attention, with positions.
+"""
+
+# %% demo="who_bit_whom_now"
+manual_seed(0)
+attention = MultiHeadAttention(4, heads=1)
+for sentence in ("dog bites man", "man bites dog"):
+    x = places(table([[words.index(word) for word in sentence.split()]]))
+    print(f"{sentence}:", np.round(attention(x).mean(axis=1).data[0], 4))
+
+# %% [markdown]
+"""
+Two different vectors, if only just: positions begin small, and training makes of them what it needs. What a
+token takes from another depends on both and on where they stand, so the average of the results is no longer
+a sum of separate parts.
+
 Next, a task where the place counts and not the name: read twelve digits, write them in reverse.
 Self-attention, with learned positions added to the tokens. What will the map look like?
 """
@@ -1148,7 +1170,8 @@ print(f"\nequal arithmetic at N = {8 * 64**2 // (4 * 64)}; on this clock attenti
 # %% [markdown]
 """
 Bytes follow the count: the tape keeps two N × N arrays per head, the scores (operand of the softmax) and
-the weights (its result). Times come near the factors 2 and 4 as N grows. For short texts the cost of
+the weights (its result). (Which of the two does your rule read? The other is memory that a cleverer
+operation would not keep.) Times come near the factors 2 and 4 as N grows. For short texts the cost of
 calling NumPy from Python hides them; and where a factor stands well above 4, the arrays have outgrown the
 processor's caches and every one of the several passes goes out to memory. The overtaking need not happen
 where arithmetic says: softmax has few FLOPs and passes several times over N² numbers, which the FLOP count
@@ -1244,8 +1267,43 @@ for name, mask in (("right", right), ("turned around", ~right)):
 
 # %% [markdown]
 """
-No error, no nan, a loss that falls, since even the padding has something to say (how long the text is). The
-test is cheap and finds it at once: put something else into the padding, and nothing may change.
+No error and no nan. The test is cheap and finds it at once: put something else into the padding, and
+nothing may change.
+
+The third is the reshape without permute, in `split` and in `merge`. Both wrong together undo each other, so
+a test that splits and merges passes. Here are digits in reverse again, with two heads, once your way and
+once by reshape alone.
+"""
+
+# %% demo="reshape_alone"
+class ReshapeAlone(MultiHeadAttention):
+    """The right shapes, by reshape alone."""
+
+    def split(self, x, heads):
+        b, t, width = x.shape
+        return x.reshape(b, heads, t, width // heads)
+
+    def merge(self, x):
+        b, h, t, d = x.shape
+        return x.reshape(b, t, h * d)
+
+
+for kind in (MultiHeadAttention, ReshapeAlone):
+    manual_seed(0)
+    model = Reverse()
+    model.attention = kind(32, heads=2)
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 12, 32)))
+    back = np.array_equal(model.attention.merge(model.attention.split(x, 2)).data, x.data)
+    losses = learn(model, reversals, 200, lr=0.01)
+    inputs, right = reversals(200, seed=10**6)
+    print(f"{kind.__name__:18}  merge(split(x)) is x: {back}   loss {losses[-1]:.3f}   "
+          f"right {accuracy(model(*inputs), right):.3f}")
+
+# %% [markdown]
+"""
+One digit in ten is right: chance. Its first head consists of the first six tokens and its second of the
+other six, and so nobody can look across. Compare one head of one token with numbers written by hand, as the
+check of `split` does.
 
 ## Reflect
 
@@ -1337,8 +1395,8 @@ keeps its three layers as one matrix, returns a pair (result, weights), and its 
 **FlashAttention** (Dao et al. 2022) never writes the N × N array. It takes the keys in blocks that fit in
 the chip's small fast memory, keeps a running maximum and a running sum per query, and corrects what it has
 added so far when a larger score comes along; on the way back it computes the weights again instead of
-remembering them. The arithmetic is still N², the memory is N. It is what everyone uses, and a good project
-after module 18.
+remembering them. The arithmetic is still N², the memory is N. Large models are trained with it; it is a
+good project after module 18.
 
 Sharing keys and values goes from one head for all (multi-query attention, Shazeer 2019) to groups (Ainslie
 et al. 2023): the 70-billion Llama 2 has 64 query heads and 8 of keys and values. A **sliding window** lets
@@ -1367,6 +1425,6 @@ padding, and kernels that skip masked blocks.
 | `positional argument` | a method called with too few or too many arguments | `split(x, heads)`, `project(x, context, start)`; all axes at once: `permute(0, 2, 1, 3)` |
 | `NoneType` | a function gives None, or an option is None: mask, context, positions | is a `return` missing? `if self.positions is not None` |
 | the loss falls below what is possible | the model sees the answer | is the causal mask there? print the map: nothing above the diagonal |
-| the model trains, but badly | reshape without permute in split or merge | the numbers of one head of one token, by hand |
+| the loss stays at chance, no error | reshape without permute in split and merge | the numbers of one head of one token, by hand |
 | results change with the batch they stand in | padding is attended to | `padding_mask`, and True = may look |
 """

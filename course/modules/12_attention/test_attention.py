@@ -145,6 +145,11 @@ def test_hidden_scores_have_no_say(garbage):
     np.testing.assert_array_equal(masked_softmax(Tensor(dirty), mask).data, wanted)
 
 
+def test_a_visible_nan_is_not_hidden():
+    weights = masked_softmax(Tensor([[np.nan, 0.0, 1.0], [0.0, 0.0, np.nan]]), [True, True, False])
+    assert np.isnan(weights.data[0, :2]).all() and weights.data[1].tolist() == [0.5, 0.5, 0.0]
+
+
 @pytest.mark.parametrize("name", MASKS)
 def test_masked_softmax_gradient_is_the_slope(name):
     mask, scores = MASKS[name], random(2, 1, 6, 6, seed=7)
@@ -289,7 +294,9 @@ def test_every_parameter_gets_a_gradient():
     layer = MultiHeadAttention(8, 4, kv_heads=2)
     layer(Tensor(random(2, 5, 8)), mask=causal_mask(5)).sum().backward()
     names = {name for name, _ in layer.named_parameters()}
-    assert names == {f"{n}.{p}" for n in ("query", "key", "value", "out") for p in ("weight", "bias")}
+    assert names == {
+        f"{n}.{p}" for n in ("query", "key", "value", "out") for p in ("weight", "bias")
+    }
     assert all(np.isfinite(p.grad).all() for p in layer.parameters())
 
 
