@@ -68,9 +68,9 @@ print(f"as vectors of {width} numbers {text_length * width * 4:>13,} bytes")
 
 # %% [markdown]
 """
-The line calls `poor` one of the best words, because 5 is more than 3. But a token's number is a name, like
-the number on a football shirt. Nothing about a word follows from its number, so the network must be able
-to learn about each word **separately**: every word needs weights of its own.
+The line calls `poor` one of the best words, because 5 is more than 3. But a token's number is a name,
+like the number on a football shirt. Nothing about a word follows from its number, so the network must
+be able to learn about each word **separately**: every word needs weights of its own.
 
 The textbook way to get them is to give the network a row of zeros with a single 1, at the place of the
 word: then each word meets its own row of the weight matrix. It works, and the second part of the output
@@ -89,7 +89,8 @@ word 3   [2 2 2]
 ```
 
 Count the multiplications: 3 rows times 4 words times 3 columns are 36, of which 27 are by zero and 9 by
-one. Nothing was computed. The product **picks** rows 2, 0 and 2, and `table[[2, 0, 2]]` does that as well.
+one. Nothing was computed. The product **picks** rows 2, 0 and 2, and `table[[2, 0, 2]]` does that as
+well.
 
 It is still a matrix product, so it has the gradient of one. Let `g` be what comes back for the three
 places. What goes to the table is `one_hot.T @ g`:
@@ -108,11 +109,12 @@ These two pictures are the first half of the module: forward picks rows, backwar
 
 ### Rows with a single 1
 
-First the slow way, so that there is something to compare with. `indices` may have any shape; every number
-in it becomes a row of `count` zeros with a 1 at that place.
+First the slow way, so that there is something to compare with. `indices` may have any shape; every
+number in it becomes a row of `count` zeros with a 1 at that place.
 
-One popular way is `np.eye(count)[indices]`. It builds a matrix of `count * count` numbers in order to use
-a few of its rows: for GPT-2's vocabulary more memory than your machine has. Make only the rows you need.
+One popular way is `np.eye(count)[indices]`. It builds a matrix of `count * count` numbers in order to
+use a few of its rows: for GPT-2's vocabulary more memory than your machine has. Make only the rows you
+need.
 """
 
 # %% exercise="one_hot"
@@ -149,8 +151,8 @@ check.true("two rows of 1,500 numbers take less than 1 MB on the way", _peak < 1
 """
 ### The lookup
 
-Now the fast way. `weight` is a Tensor `(V, D)`: V words, D numbers each. `indices` is an array of integers
-of any shape `(...)`; the result is a Tensor `(..., D)`: every index replaced by its row.
+Now the fast way. `weight` is a Tensor `(V, D)`: V words, D numbers each. `indices` is an array of
+integers of any shape `(...)`; the result is a Tensor `(..., D)`: every index replaced by its row.
 
 Compute on `weight.data`: below, `tracked` of module 05 turns this function into an operation with a
 gradient rule of its own, which you write next.
@@ -203,22 +205,23 @@ for n, v, d in ((3, 4, 3), (1024, 50_257, 768)):
 """
 ### No such row
 
-What comes in may be a list, an array, or a Tensor from a loader. A Tensor holds token numbers as floats; float32
-counts exactly up to 16,777,216, and no vocabulary is that large. `whole_numbers`, given, makes integers of all
-of them, and refuses fractions and text.
+What comes in may be a list, an array, or a Tensor from a loader. A Tensor holds token numbers as
+floats; float32 counts exactly up to 16,777,216, and no vocabulary is that large. `whole_numbers`,
+given, makes integers of all of them, and refuses fractions and text.
 
-You write the part that saves evenings: the range. NumPy would take a negative index without a word and give a row
-from the end of the table (question of the part *Break*); one that is too large it would report from three layers
-down, without saying where in your batch. So look for numbers below 0 or above `count - 1`, and raise an
-`IndexError` that names the **first** wrong number, its **place** in the array, and the **last row** there is:
+You write the part that saves evenings: the range. NumPy would take a negative index without a word and
+give a row from the end of the table (see *Break*); one that is too large it would report from three
+layers down, without saying where in your batch. So look for numbers below 0 or above `count - 1`, and
+raise an `IndexError` that names the **first** wrong number, its **place** in the array, and the **last
+row** there is:
 
 ```
 indices [[0 1]     count 5      embedding: index 7 at (1, 0) is outside 0..4. …
          [7 9]]
 ```
 
-`np.argwhere(mask)` gives the places where a mask is True, in reading order, one row each: `[[1 0] [1 1]]` here.
-Make the place a tuple of plain ints, or the message says `np.int64(1)`.
+`np.argwhere(mask)` gives the places where a mask is True, in reading order, one row each: `[[1 0] [1
+1]]` here. Make the place a tuple of plain ints, or the message says `np.int64(1)`.
 """
 
 # %% exercise="token_ids"
@@ -287,13 +290,15 @@ check.raises("the number 1.5", ValueError, lambda: token_ids([0.0, 1.5], 5),
 """
 ### The way back: adding into rows
 
-The rule `(g, out, weight, indices)` of plain arrays returns the gradient of the table. `g` has the shape of the
-result, `(..., D)`, and the gradient that of `weight`, `(V, D)`: zeros everywhere, and every row gets the **sum** of
-the `g` of all places that picked it. It is the second picture of the Foundations.
+The rule `(g, out, weight, indices)` of plain arrays returns the gradient of the table. `g` has the
+shape of the result, `(..., D)`, and the gradient that of `weight`, `(V, D)`: zeros everywhere, and
+every row gets the **sum** of the `g` of all places that picked it. It is the second picture of the
+Foundations.
 
-You met this bug in module 05 when a row was picked twice; here it is the normal case. In a batch of English text,
-`the` stands a few hundred times. `gradient[indices] += g` reads all rows, adds, and writes all rows: of those few
-hundred gradients one is left. `np.add.at(gradient, indices, g)` adds one after the other, for indices of any shape.
+You met this bug in module 05 when a row was picked twice; here it is the normal case. In a batch of
+English text, `the` stands a few hundred times. `gradient[indices] += g` reads all rows, adds, and
+writes all rows: of those few hundred gradients one is left. `np.add.at(gradient, indices, g)` adds one
+after the other, for indices of any shape.
 """
 
 # %% exercise="embedding_gradient"
@@ -340,8 +345,9 @@ check.close("a single index, 2, with g = [1, 2]",
 """
 ### Only the rows that were used
 
-Most of that gradient is zeros: a text has a few hundred different words, the table fifty thousand rows. A **sparse**
-gradient keeps only the rows that were picked: their numbers, sorted, each once, and one row of sums for each.
+Most of that gradient is zeros: a text has a few hundred different words, the table fifty thousand rows.
+A **sparse** gradient keeps only the rows that were picked: their numbers, sorted, each once, and one
+row of sums for each.
 
 ```
 indices [2 0 2]     g [[1 1 1] [2 0 0] [10 10 10]]
@@ -350,9 +356,10 @@ rows    [0 2]                 which rows: sorted, each once
 values  [[2 0 0] [11 11 11]]  what each of them gets
 ```
 
-`np.unique(indices, return_inverse=True)` gives the sorted rows and, for every index, where its row stands among them:
-`[0 2]` and `[1 0 1]`. That second array turns the problem into the one you have just solved, on a smaller table.
-Flatten first (`indices.reshape(-1)`, `g` to rows of D), and any shape will do.
+`np.unique(indices, return_inverse=True)` gives the sorted rows and, for every index, where its row
+stands among them: `[0 2]` and `[1 0 1]`. That second array turns the problem into the one you have just
+solved, on a smaller table. Flatten first (`indices.reshape(-1)`, `g` to rows of D), and any shape will
+do.
 """
 
 # %% exercise="sparse_gradient"
@@ -393,9 +400,9 @@ check.close("values for these two texts", _values,
 
 # %% [markdown]
 """
-Now the pieces become a layer. `tracked` joins the lookup and its rule (indices have no slope: `None`), and `Embedding`
-holds the table, filled from a normal distribution with spread 1, as PyTorch does. Read how the three parts meet in
-`forward`: check the numbers, look them up, remember how to go back.
+Now the pieces become a layer. `tracked` joins the lookup and its rule (indices have no slope: `None`),
+and `Embedding` holds the table, filled from a normal distribution with spread 1, as PyTorch does. Read
+how the three parts meet in `forward`: check the numbers, look them up, remember how to go back.
 """
 
 # %% given="Embedding"
@@ -445,19 +452,19 @@ words = ["dog", "bites", "man"]
 table = Embedding(3, 2)
 for sentence in ("dog bites man", "man bites dog"):
     vectors = table([words.index(word) for word in sentence.split()])
-    print(f"{sentence}: mean {vectors.mean(axis=0).tolist()}")
+    print(f"{sentence}: mean {vectors.mean(axis=0).data.round(4).tolist()}")
 
 # %% [markdown]
 """
-The same vector, twice. Attention, in the next module, looks at all words at once and does not see their order either:
-to it a sentence is a bag of vectors. So the vectors themselves must say where they stand. There are three ways to do
-that, and you build all of them. They share one question first.
+The same vector, twice. Attention, in the next module, looks at all words at once and does not see their
+order either: to it a sentence is a bag of vectors. So the vectors themselves must say where they stand.
+There are three ways to do that, and you build all of them. They share one question first.
 
 ### Which positions?
 
-A table of positions has `length` rows: 0 to `length - 1`. A text usually begins at position 0. But a model that writes
-one word at a time gets the words **after** those it has seen: three new words behind a text of five stand at 5, 6
-and 7. So everything below takes a `start`.
+A table of positions has `length` rows: 0 to `length - 1`. A text usually begins at position 0. But a
+model that writes one word at a time gets the words **after** those it has seen: three new words behind
+a text of five stand at 5, 6 and 7. So everything below takes a `start`.
 
 ```
 length 8      start 0, count 3   ->   rows 0 1 2     slice(0, 3)
@@ -465,8 +472,9 @@ length 8      start 0, count 3   ->   rows 0 1 2     slice(0, 3)
               start 6, count 3   ->   rows 6 7 8     8 does not exist: ValueError
 ```
 
-A slice that is too long is no error in NumPy: you would get two rows, and they might even broadcast. And a negative start
-counts from the end. Refuse both, in a message that names the first position, the last one, and the length of the table.
+A slice that is too long is no error in NumPy: you would get two rows, and they might even broadcast.
+And a negative start counts from the end. Refuse both, in a message that names the first position, the
+last one, and the length of the table.
 """
 
 # %% exercise="window"
@@ -503,8 +511,8 @@ check.raises("3 rows from -1, of 20", ValueError, lambda: window(20, -1, 3),
 """
 ### Learned positions
 
-The first way needs nothing new: a second table, with one learned vector per **position**, added to the vectors of the
-words. GPT-2 does it like this.
+The first way needs nothing new: a second table, with one learned vector per **position**, added to the
+vectors of the words. GPT-2 does it like this.
 
 ```
 x (B, T, D)     vectors of B texts, T words each          [[dog bites man] …]
@@ -512,8 +520,9 @@ weight          (max_length, D)
 result          x + weight[start : start + T]             (T, D) broadcasts over the texts
 ```
 
-Write `forward`. T is the axis before the last, whatever comes before it. Index the **Parameter**, not its `.data`: the
-positions want to learn, and your indexing of module 01 has had a gradient since module 05.
+Write `forward`. T is the axis before the last, whatever comes before it. Index the **Parameter**, not
+its `.data`: the positions want to learn, and your indexing of module 01 has had a gradient since module
+05.
 """
 
 # %% given="LearnedPositions"
@@ -565,12 +574,13 @@ check.close("gradient of x", _x.grad, [[[1, 1], [10, 10], [100, 100]]] * 2, why=
 """
 ### Waves
 
-Learned positions end where the table ends: a model trained on texts of 1,024 tokens has nothing to say about position
-1,024. The second way needs no training and has no end. Write the position as a pattern of waves, fast ones and
-slow ones, like the hands of a clock: the second hand tells neighbours apart, the hour hand tells morning from evening.
+Learned positions end where the table ends: a model trained on texts of 1,024 tokens has nothing to say
+about position 1,024. The second way needs no training and has no end. Write the position as a pattern
+of waves, fast ones and slow ones, like the hands of a clock: the second hand tells neighbours apart,
+the hour hand tells morning from evening.
 
-For D = 4 there are two hands. Each gives two numbers, its sine and its cosine. The first goes 1 radian per position,
-the second 1/100:
+For D = 4 there are two hands. Each gives two numbers, its sine and its cosine. The first goes 1 radian
+per position, the second 1/100:
 
 ```
 position   sin(p)    cos(p)    sin(p/100)  cos(p/100)
@@ -580,12 +590,12 @@ position   sin(p)    cos(p)    sin(p/100)  cos(p/100)
 3           0.1411   -0.9900    0.0300      0.99955
 ```
 
-In general, hand `i` (from 0) fills columns `2i` (sine) and `2i + 1` (cosine), and goes `1 / base ** (2i / D)` per
-position, with base 10,000. So for D = 4: `10000 ** 0 = 1` and `10000 ** (2/4) = 100`.
+In general, hand `i` (from 0) fills columns `2i` (sine) and `2i + 1` (cosine), and goes `1 / base ** (2i
+/ D)` per position, with base 10,000. So for D = 4: `10000 ** 0 = 1` and `10000 ** (2/4) = 100`.
 
-The exponents `2i / D` are `np.arange(0, dim, 2) / dim`. Make the angles `(T, D/2)` by broadcasting, a column of
-positions against a row of speeds; then fill every other column: `table[:, 0::2]` are columns 0, 2, 4, …. If `dim` is
-odd, the last hand has no room for its cosine.
+The exponents `2i / D` are `np.arange(0, dim, 2) / dim`. Make the angles `(T, D/2)` by broadcasting, a
+column of positions against a row of speeds; then fill every other column: `table[:, 0::2]` are columns
+0, 2, 4, …. If `dim` is odd, the last hand has no room for its cosine.
 """
 
 # %% exercise="sinusoidal_positions"
@@ -625,8 +635,8 @@ check.close("shape (3, 5), an odd number of columns: position 2", sinusoidal_pos
 
 # %% [markdown]
 """
-As a layer it is your `LearnedPositions` with a table that never learns. A plain Tensor attribute is saved with the
-model and is no parameter (module 03).
+As a layer it is your `LearnedPositions` with a table that never learns. A plain Tensor attribute is
+saved with the model and is no parameter (module 03).
 """
 
 # %% given="SinusoidalPositions"
@@ -649,10 +659,10 @@ class SinusoidalPositions(Module):
 """
 ### Turns
 
-The third way adds nothing. It **turns** vectors: at position 5 five times as far as at position 1. Two clock hands that
-are turned by the same amount keep the angle between them, and attention compares two vectors by their product, which
-depends on that angle. So the comparison sees how far apart two words are, and not where they stand. All recent large
-models do it like this.
+The third way adds nothing. It **turns** vectors: at position 5 five times as far as at position 1. Two
+clock hands that are turned by the same amount keep the angle between them, and attention compares two
+vectors by their product, which depends on that angle. So the comparison sees how far apart two words
+are, and not where they stand. Most large language models since 2021 do it like this.
 
 To turn the point `(a, b)` by an angle means:
 
@@ -663,12 +673,13 @@ by 90 degrees, cos 0 and sin 1:  (1, 3) -> (-3, 1)      |        . (1, 3)
 by 180, cos -1 and sin 0:        (2, 4) -> (-2, -4)     +------------ a
 ```
 
-A vector of D numbers is D/2 points. We pair the first half with the second half, as Llama does: number `i` with number
-`i + D/2`. Each pair turns by an angle of its own. `[1 2 3 4]` is the points (1, 3) and (2, 4); turned by 90 and by 180
-degrees it becomes `[-3 -2 1 -4]`: first all new `a`, then all new `b`.
+A vector of D numbers is D/2 points. We pair the first half with the second half, as Llama does: number
+`i` with number `i + D/2`. Each pair turns by an angle of its own. `[1 2 3 4]` is the points (1, 3) and
+(2, 4); turned by 90 and by 180 degrees it becomes `[-3 -2 1 -4]`: first all new `a`, then all new `b`.
 
-`cos` and `sin` have one column per pair, and a row per position: `(T, D/2)`. They broadcast against everything before.
-Compute both halves from the old `a` and `b`, and lay them end to end with `np.concatenate`.
+`cos` and `sin` have one column per pair, and a row per position: `(T, D/2)`. They broadcast against
+everything before. Compute both halves from the old `a` and `b`, and lay them end to end with
+`np.concatenate`.
 """
 
 # %% exercise="turn_pairs"
@@ -712,16 +723,18 @@ check.close("a batch (2, 3, 5, 6) with 5 positions and 3 pairs", _turned,
 """
 ### Turning back
 
-The rule of a turn. Nudge `a` by a little: the first result follows `cos` times as fast, the second `sin` times. Nudge `b`:
-`-sin` times and `cos` times. So with `g = (ga, gb)` for the two results, what comes back is
+The rule of a turn. Nudge `a` by a little: the first result follows `cos` times as fast, the second
+`sin` times. Nudge `b`: `-sin` times and `cos` times. So with `g = (ga, gb)` for the two results, what
+comes back is
 
 ```
 gradient of a      ga * cos + gb * sin
 gradient of b     -ga * sin + gb * cos
 ```
 
-Compare that with the turn above. It is a turn as well: of `g`, by the **opposite** angle, whose cosine is the same and whose
-sine has the other sign. What was turned forward on the way there is turned back on the way back.
+Compare that with the turn above. It is a turn as well: of `g`, by the **opposite** angle, whose cosine
+is the same and whose sine has the other sign. What was turned forward on the way there is turned back
+on the way back.
 """
 
 # %% exercise="rotary_gradient"
@@ -759,12 +772,12 @@ check.grads("rotary of x (2, 3, 4), three positions and two pairs", check_grads,
 """
 ### Positions as turns
 
-`RotaryPositions` makes the angles once: those of the waves above, position times speed, with `cos` and `sin` of shape
-`(max_length, D/2)` in float64. `forward` takes queries or keys `(B, H, T, D)`, H being the heads of module 12, cuts out
-the rows of the positions that `x` stands at, and turns.
+`RotaryPositions` makes the angles once: those of the waves above, position times speed, with `cos` and
+`sin` of shape `(max_length, D/2)` in float64. `forward` takes queries or keys `(B, H, T, D)`, H being
+the heads of module 12, cuts out the rows of the positions that `x` stands at, and turns.
 
-Hand `rotary` the cosines and sines in `Tensor.dtype` (`.astype(Tensor.dtype)`). An array of float64 would turn every
-product into float64, and the gradients behind it: twice the bytes, in silence.
+Hand `rotary` the cosines and sines in `Tensor.dtype` (`.astype(Tensor.dtype)`). An array of float64
+would turn every product into float64, and the gradients behind it: twice the bytes, in silence.
 """
 
 # %% given="RotaryPositions"
@@ -824,7 +837,8 @@ check.tensor("two texts, two heads, 5 positions from 4, base 100", _out,
 check.true("the result remembers how it was made", _out._node is not None,
            why="the turn needs its rule: call rotary on the Tensor, not turn_pairs on its .data",
            got=type(_out._node).__name__)
-check.equal("type of the cosines that rotary was given", str(getattr(_out._node.args[1], "dtype", "no array")), "float32",
+check.equal("type of the cosines that rotary was given",
+            str(getattr(_out._node.args[1], "dtype", "no array")), "float32",
             why="float64 here would make every gradient behind it float64")
 check.raises("5 words from start=8, of 12 positions", ValueError, lambda: _wide(Tensor(_x), start=8),
              why="position 12 does not exist: ask window", mention=["8", "12"])
@@ -833,9 +847,10 @@ check.raises("5 words from start=8, of 12 positions", ValueError, lambda: _wide(
 """
 ### Only the distance counts
 
-Is it true? Take a query and a key, put the query at one place and the key at another, turn both, and multiply: entry by
-entry, added up. That number is what attention will call a **score**. `query` and `key` are Tensors `(1, D)`, a text of one
-word each, so `positions(query, start=5)` is the query standing at place 5. Return a plain number.
+Is it true? Take a query and a key, put the query at one place and the key at another, turn both, and
+multiply: entry by entry, added up. That number is what attention will call a **score**. `query` and
+`key` are Tensors `(1, D)`, a text of one word each, so `positions(query, start=5)` is the query
+standing at place 5. Return a plain number.
 """
 
 # %% exercise="score"
@@ -863,8 +878,8 @@ check.close("(2, 0) at place 9 with (0, 3) at place 7", score(_q, _k, 9, 7, _pos
 
 # %% [markdown]
 """
-Every score of one query with one key, the query at places 0 to 7 (down), the key at places 0 to 9 (across). Look along
-the diagonals.
+Every score of one query with one key, the query at places 0 to 7 (down), the key at places 0 to 9
+(across). Look along the diagonals.
 """
 
 # %% demo="only_the_distance"
@@ -881,9 +896,10 @@ print(f"query at 1503, key at 1501: {score(query, key, 1503, 1501, positions):.2
 """
 ## Use: words that are used alike end up together
 
-Nobody tells the network what the words mean. It reads a small text, three thousand words from a few patterns, and learns to
-guess each word from its two neighbours. The table has only **two** numbers per word, so that we can draw it. The only
-way to guess well with so little is to put words with the same neighbours at the same place.
+Nobody tells the network what the words mean. It reads a small text, three thousand words from a few
+patterns, and learns to guess each word from its two neighbours. The table has only **two** numbers per
+word, so that we can draw it. The only way to guess well with so little is to put words with the same
+neighbours at the same place.
 """
 
 # %% demo="a_map_of_words"
@@ -933,21 +949,22 @@ print("\n".join("".join(row).rstrip() for row in picture))
 
 # %% [markdown]
 """
-Animals stand with animals and drinks with drinks, although the text never says that a cat is an animal. The same as a
-list, with the three nearest rows of the table:
+Animals stand with animals and drinks with drinks, although the text never says that a cat is an animal.
+The same as a list, with the three nearest rows of the table:
 """
 
 # %% demo="nearest_words"
 weight = model.table.weight.data
-for word in ("cat", "tea", "soup", "red", "ann", "eats"):
+for word in ("cat", "tea", "soup", "red", "ann"):
     distance = np.sqrt(((weight - weight[vocabulary.index(word)]) ** 2).sum(axis=1))
     near = [vocabulary[i] for i in distance.argsort()[1:4]]
     print(f"{word:5} is near {', '.join(near)}")
 
 # %% [markdown]
 """
-Now the order. A text is the six words 0 to 5, shuffled; the question is whether 0 comes before 1. The network looks at
-every word by itself and then takes the mean: a bag of vectors. Without positions it can only guess.
+Now the order. A text is the six words 0 to 5, shuffled; the question is whether 0 comes before 1. The
+network looks at every word by itself and then takes the mean: a bag of vectors. Without positions it
+can only guess.
 """
 
 # %% demo="which_came_first"
@@ -977,9 +994,11 @@ for name, kind in (("no positions", None), ("learned", LearnedPositions), ("wave
 
 # %% [markdown]
 """
-And what the waves look like. Left, the table for 32 positions and 32 columns, dark for -1 and light for 1: the fast hands
-on the left, the slow ones on the right. Right, the products of every position with every other, light where large:
-nearest to itself, and the further apart, the less, the same along every diagonal.
+And what the waves look like. On the left the table for 32 positions and 32 columns, from a blank for -1
+to `@` for 1: the fast hands come first, the slow ones last. (The base is 100 here, so that the slow
+ones get somewhere in 32 positions.) On the right the product of every position with every other:
+largest with itself, smaller further away, and the same along every diagonal. The distance is in there
+already; the turns make it all there is.
 """
 
 # %% demo="waves_drawn"
@@ -990,7 +1009,7 @@ def shade(values):
     return ["".join(" .:-=+*#%@"[step] for step in row) for row in steps]
 
 
-table = sinusoidal_positions(32, 32)
+table = sinusoidal_positions(32, 32, base=100.0)
 for position, (left, right) in enumerate(zip(shade(table), shade(table @ table.T))):
     print(f"{position:2} {left}    {right}")
 
@@ -998,8 +1017,8 @@ for position, (left, right) in enumerate(zip(shade(table), shade(table @ table.T
 """
 ## Measure: a large table, seldom used
 
-GPT-2 knows 50,257 tokens and gives each 768 numbers of float32. How many megabytes (10⁶ bytes) is its table?
-Predict, then run the cells below.
+GPT-2 knows 50,257 tokens and gives each 768 numbers of float32. How many megabytes (10⁶ bytes) is its
+table? Predict, then run the cells below.
 """
 
 # %% exercise="predict.table_megabytes"
@@ -1013,8 +1032,8 @@ check.prediction("GPT-2's table in megabytes", table_megabytes, "MTU0LjM4OTUwNA=
 
 # %% [markdown]
 """
-It is trained on batches of, say, 8 texts with 1,024 tokens each. What share of the table's rows, in percent, gets a
-gradient that is not zero in one step, at the **most**?
+It is trained on batches of, say, 8 texts with 1,024 tokens each. What share of the table's rows, in
+percent, gets a gradient that is not zero in one step, at the **most**?
 """
 
 # %% exercise="predict.share_of_rows"
@@ -1035,15 +1054,16 @@ print(f"measured: Embedding(1024, 128).weight has {small.weight.data.nbytes:,} b
 
 # %% [markdown]
 """
-In small models the table is most of the model; in large ones it is a large array that is hardly used. Next the time:
-64 tokens from tables that grow tenfold, by product and by lookup. How will each column grow? Guess, then run.
+In small models the table is most of the model; in large ones it is a large array that is hardly used.
+Next the time: 16 tokens from tables that grow tenfold, by product and by lookup. How will each column
+grow? Guess, then run.
 """
 
 # %% demo="product_against_lookup"
 def milliseconds(call):
-    """The best of five."""
+    """The best of three."""
     best = float("inf")
-    for _ in range(5):
+    for _ in range(3):
         start = time.perf_counter()
         call()
         best = min(best, time.perf_counter() - start)
@@ -1053,18 +1073,18 @@ def milliseconds(call):
 rng = np.random.default_rng(0)
 print("    rows    one-hot bytes   product ms   lookup ms")
 for v in (50, 500, 5_000, 50_000):
-    table, text = Tensor(rng.standard_normal((v, 64))), rng.integers(0, v, 64)
+    table, text = Tensor(rng.standard_normal((v, 32))), rng.integers(0, v, 16)
     product = milliseconds(lambda: one_hot(text, v) @ table.data)
     looked_up = milliseconds(lambda: lookup(table, text))
-    print(f"{v:8,} {64 * v * 4:>16,} {product:12.3f} {looked_up:11.4f}")
+    print(f"{v:8,} {16 * v * 4:>16,} {product:12.3f} {looked_up:11.4f}")
 
 # %% [markdown]
 """
 The product grows with the table. The lookup knows only how many rows it fetches.
 
-Then the gradient. Words are very unevenly frequent: in most texts the word of rank `r` occurs about `1/r` times as often as
-the first (Zipf's law). We draw a batch like that, 8 texts of 1,024 tokens, from GPT-2's 50,257 (with 64 columns, to be
-quick), and go backward.
+Then the gradient. Words are very unevenly frequent: in most texts the word of rank `r` occurs about
+`1/r` times as often as the first (Zipf's law). We draw a batch like that, 8 texts of 1,024 tokens, from
+GPT-2's 50,257 (with 64 columns, to be quick), and go backward.
 """
 
 # %% demo="rows_touched"
@@ -1084,9 +1104,10 @@ print(f"sparse gradient: {rows.nbytes + values.nbytes:>12,} bytes, the same info
 
 # %% [markdown]
 """
-A dense gradient is read by the optimizer from end to end in every step, and Adam keeps two more arrays of that size. For
-the rows that no batch touched, what do the optimizers do? Three words: the first is in every batch, the second only in
-the first one, the third never. All start at 1, and every batch pulls them down.
+A dense gradient is read by the optimizer from end to end in every step, and Adam keeps two more arrays
+of that size. For the rows that no batch touched, what do the optimizers do? Three words: the first is
+in every batch, the second only in the first one, the third never. All start at 1, and every batch pulls
+them down.
 """
 
 # %% demo="rows_that_no_batch_touched"
@@ -1112,32 +1133,35 @@ for name, make in (("SGD", lambda p: SGD(p, lr=0.01)), ("Adam", lambda p: Adam(p
 
 # %% [markdown]
 """
-With SGD a row moves when its word is there. Adam goes on moving the second row for many steps after its only word, by
-momentum alone. And AdamW's weight decay shrinks every row in every step, also the one of the word that never came: what
-looks like learning is forgetting.
+With SGD a row moves when its word is there. Adam goes on moving the second row for many steps after its
+only word, by momentum alone. And AdamW's weight decay shrinks every row in every step, also the one of
+the word that never came: what looks like learning is forgetting.
 
 ## Break: the row from the end
 
-A team pads short texts with -1, "no word", and looks them up with plain NumPy indexing. Nothing complains.
+A team pads short texts with -1, "no word", and looks them up with plain NumPy indexing. Nothing
+complains.
 """
 
 # %% demo="minus_one"
 table = Embedding(4, 2)
 table.weight.data[...] = [[1, 1], [2, 2], [3, 3], [4, 4]]
 padded = np.array([0, 2, -1, -1])
-print("NumPy:    ", table.weight.data[padded].tolist())
+print("NumPy:     ", table.weight.data[padded].tolist())
 try:
     table(padded)
 except IndexError as error:
-    print("Embedding:", error)
+    print("IndexError:", error)
 
 # %% [markdown]
 """
-Each padding took the **last** row of the vocabulary, and trains it: often that is the token for the end of the text, which
-now means "nothing" as well. The symptom in production is a model that stops too early, or never.
+Each padding took the **last** row of the vocabulary, and trains it: often that is the token for the end
+of the text, which now means "nothing" as well. The symptom in production is a model that stops too
+early, or never.
 
-The second classic is the gradient that assigns instead of adding. The table below has four words with one number each, and
-every word should become 0. In the batch the first word stands 50 times and the last once.
+The second classic is the gradient that assigns instead of adding. The table below has four words with
+one number each, and every word should become 0. In the batch the first word stands 50 times and the
+last once.
 """
 
 # %% demo="assigning"
@@ -1165,16 +1189,16 @@ for count, right, wrong in zip(counts, *left):
 
 # %% [markdown]
 """
-Rare words learn as they should. Frequent words, which should be learned first, learn as slowly as the rarest: of fifty
-gradients one is left. The loss falls, slowly, and people turn up the learning rate. The symptom: a model whose rare words
-are better than its frequent ones.
+Rare words learn as they should. Frequent words, which should be learned first, learn as slowly as the
+rarest: of fifty gradients one is left. The loss falls, slowly, and people turn up the learning rate.
+The symptom: a model whose rare words are better than its frequent ones.
 
 ## Reflect
 
 Predict with pencil and paper, write the answer into the cell, and the check says whether it holds.
 
-**1.** One token is looked up in GPT-2's table, 50,257 rows of 768 numbers, as the product of a one-hot row with the table.
-How many **million** multiplications is that?
+**1.** One token is looked up in GPT-2's table, 50,257 rows of 768 numbers, as the product of a one-hot
+row with the table. How many **million** multiplications is that?
 """
 
 # %% exercise="predict.product_multiplications"
@@ -1188,8 +1212,9 @@ check.prediction("million multiplications for one token", product_multiplication
 
 # %% [markdown]
 """
-**2.** Llama 3 has a table of 128,256 rows and 4,096 columns. In float32 and with Adam, how many gigabytes (10⁹ bytes) does
-this one layer need during training, with its weights, a dense gradient and Adam's arrays?
+**2.** Llama 3 has a table of 128,256 rows and 4,096 columns. In float32 and with Adam, how many
+gigabytes (10⁹ bytes) does this one layer need during training, with its weights, a dense gradient and
+Adam's arrays?
 """
 
 # %% exercise="predict.training_gigabytes"
@@ -1198,13 +1223,15 @@ training_gigabytes = 4 * 128_256 * 4096 * 4 / 1e9
 ### END SOLUTION
 
 # %% check="predict.training_gigabytes" points=1
-check.prediction("Llama 3's table in training, gigabytes", training_gigabytes, "OC40MDUzODUyMTY=", unit="GB", rel=0.01,
+check.prediction("Llama 3's table in training, gigabytes", training_gigabytes, "OC40MDUzODUyMTY=", unit="GB",
+                 rel=0.01,
                  why="four arrays of one size, however few rows a batch touches")
 
 # %% [markdown]
 """
-**3.** A query at place 12 and a key at place 5 have a score of 1.7, with rotary positions. The same key now stands at place
-30. At which place must the same query stand to score 1.7 again, whatever the two vectors are?
+**3.** A query at place 12 and a key at place 5 have a score of 1.7, with rotary positions. The same key
+now stands at place 30. At which place must the same query stand to score 1.7 again, whatever the two
+vectors are?
 """
 
 # %% exercise="predict.same_score"
@@ -1218,8 +1245,9 @@ check.prediction("the place of the query", same_score, "MzcuMA==", rel=0.001,
 
 # %% [markdown]
 """
-**4.** A model with rotary positions writes a text one word at a time: each new word goes through it alone, as x of shape
-`(1, H, 1, D)`, and the keys of earlier words are remembered from their own turn. The code forgets `start`. What happens?
+**4.** A model with rotary positions writes a text one word at a time: each new word goes through it
+alone, as x of shape `(1, H, 1, D)`, and the keys of earlier words are remembered from their own turn.
+The code forgets `start`. What happens?
 
 - a) an error: the shapes do not fit
 - b) nothing: the score depends on the distance only
@@ -1238,10 +1266,11 @@ check.choice("what happens without start", forgotten_start, "Yw==", ["a", "b", "
 
 # %% [markdown] question="a_token_nobody_wrote" points=2
 """
-**Open question, graded by a person.** In 2023 people found tokens in GPT-2's vocabulary, such as ` SolidGoldMagikarp`, that
-made models answer with nonsense. The tokenizer had been trained on one text, the model on another, in which these
-tokens hardly ever occur. What is in such a row of the table after training with SGD, with Adam, and with AdamW? Why does
-no error and no loss curve show it? Name two things you would do about it, before or after training.
+**Open question, graded by a person.** In 2023 people found tokens in GPT-2's vocabulary, such as `
+SolidGoldMagikarp`, that made models answer with nonsense. The tokenizer had been trained on one text,
+the model on another, in which these tokens hardly ever occur. What is in such a row of the table after
+training with SGD, with Adam, and with AdamW? Why does no error and no loss curve show it? Name two
+things you would do about it, before or after training.
 
 *Your answer:*
 """
@@ -1250,23 +1279,26 @@ no error and no loss curve show it? Name two things you would do about it, befor
 """
 ## In production
 
-`torch.nn.Embedding` is this table. `sparse=True` makes its gradient the pairs you computed, and `SparseAdam` then
-updates only these rows and their moments. Recommender systems live on that: their tables have a row per user and per
-product, terabytes of them, cut in pieces over many machines, and each batch fetches only the rows it needs (Naumov et
-al. 2019). Language models mostly keep dense gradients, because every token of the vocabulary also takes part in the
-output layer: many tie the two, one array for the way in and the way out (Press & Wolf 2017), and so will your GPT.
+`torch.nn.Embedding` is this table. `sparse=True` makes its gradient the pairs you computed, and
+`SparseAdam` then updates only these rows and their moments. Recommender systems live on that: their
+tables have a row per user and per product, terabytes of them, cut in pieces over many machines, and
+each batch fetches only the rows it needs (Naumov et al. 2019). Language models mostly keep dense
+gradients, because every token of the vocabulary also takes part in the output layer: many tie the two,
+one array for the way in and the way out (Press & Wolf 2017), and so will your GPT.
 
-Positions have changed most. The first transformer added waves (Vaswani et al. 2017), GPT-2 learned them, Llama and most
-models since turn (Su et al. 2021). To read texts longer than those of training, the angles are stretched: positions
-squeezed into the old range (Chen et al. 2023), or a larger base, so that the slow hands go slower still (Llama 3 uses
-500,000 instead of 10,000). Kernels on a GPU turn queries and keys inside the attention kernel, without writing them to memory.
+Positions have changed most. The first transformer added waves (Vaswani et al. 2017), GPT-2 learned
+them, Llama and most models since turn (Su et al. 2021). To read texts longer than those of training,
+the angles are stretched: positions squeezed into the old range (Chen et al. 2023), or a larger base, so
+that the slow hands go slower still (Llama 3 uses 500,000 instead of 10,000). Kernels on a GPU turn
+queries and keys inside the attention kernel, without writing them to memory.
 
-Ours computes its angles in float64 and rounds cosine and sine at the end: near position 100,000 two neighbouring float32
-numbers are 0.008 apart, which is too coarse for an angle. What we are not building: a row for padding that never learns (`padding_idx`), rows whose length is limited,
-bags of embeddings, and sparse optimizers.
+Ours computes its angles in float64 and rounds cosine and sine at the end: near position 100,000 two
+neighbouring float32 numbers are 0.008 apart, which is too coarse for an angle. What we are not
+building: a row for padding that never learns (`padding_idx`), rows whose length is limited, bags of
+embeddings, and sparse optimizers.
 
-Sources: Bengio et al. 2003 (a table learned with the model); Mikolov et al. 2013 (words from their neighbours); Rumbelow &
-Watkins 2023 (tokens that nobody wrote).
+Sources: Bengio et al. 2003 (a table learned with the model); Mikolov et al. 2013 (words from their
+neighbours); Rumbelow & Watkins 2023 (tokens that nobody wrote).
 
 ## When it fails
 
