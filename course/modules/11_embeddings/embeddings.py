@@ -44,6 +44,15 @@ from tinytorch.core.tensor import manual_seed
 from tinytorch.core.training import Trainer
 from tito.notebook import method_of
 
+
+def _peak(call):
+    """The largest number of bytes that `call` holds at one time."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
 # %% [markdown]
 """
 ## Why: 5 is not more than 3
@@ -138,13 +147,12 @@ check.close("one_hot of [2, 0, 2] for 4 words", one_hot(np.array([2, 0, 2]), 4),
 check.close("one_hot of [[1, 0], [0, 2]] for 3 words", one_hot(np.array([[1, 0], [0, 2]]), 3),
             [[[0, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]]],
             why="two texts of two words: (2, 2) becomes (2, 2, 3)")
-check.equal("its type", str(one_hot(np.array([1]), 3).dtype), "float32",
+_rows = one_hot(np.array([1]), 3)
+check.equal("what it returns", (type(_rows).__name__, str(getattr(_rows, "dtype", "no dtype"))),
+            ("ndarray", "float32"),
             why="as every tensor here: float64 would be twice the bytes, and integers do not train")
-tracemalloc.start()
-one_hot(np.array([5, 7]), 1500)
-_peak = tracemalloc.get_traced_memory()[1]
-tracemalloc.stop()
-check.true("two rows of 1,500 numbers take less than 1 MB on the way", _peak < 1e6,
+check.true("two rows of 1,500 numbers take less than 1 MB on the way",
+           _peak(lambda: one_hot(np.array([5, 7]), 1500)) < 1e6,
            why="2 * 1,500 numbers are 12,000 bytes; np.eye(1500) has 2,250,000 numbers")
 
 # %% [markdown]
@@ -185,6 +193,10 @@ check.tensor("a single index, 1", lookup(_table, np.array(1)), [0, 3, 1],
 _ids = np.random.default_rng(1).integers(0, 4, (2, 3, 2))
 check.tensor("the same numbers as the product with one_hot", lookup(_table, _ids),
              one_hot(_ids, 4) @ _table.data, why="a one-hot row times the table picks a row")
+_tall = Tensor(np.ones((20_000, 2)))
+check.true("64 rows from a table of 20,000 take less than 1 MB on the way",
+           _peak(lambda: lookup(_tall, np.arange(64))) < 1e6,
+           why="64 * 2 numbers are copied; one-hot rows would be 64 * 20,000 numbers")
 
 # %% [markdown]
 """
@@ -326,7 +338,8 @@ _g.flags.writeable = False
 _grad = embedding_gradient(_g, None, _weight, np.array([2, 0, 2]))
 check.close("the gradient of the Foundations", _grad, [[2, 0, 0], [0, 0, 0], [11, 11, 11], [0, 0, 0]],
             why="word 2 stands at two places: [1 1 1] + [10 10 10]; words 1 and 3 at none")
-check.equal("its type", str(getattr(_grad, "dtype", "no array")), "float32",
+check.equal("what it returns", (type(_grad).__name__, str(getattr(_grad, "dtype", "no dtype"))),
+            ("ndarray", "float32"),
             why="as the table: float64 would double the largest array of the model")
 check.close("the table afterwards", _weight, np.full((4, 3), 7.0),
             why="a rule changes nothing: it returns a new array")
@@ -340,6 +353,10 @@ check.close("two texts [[1, 1, 3], [1, 0, 1]], word 1 four times",
 check.close("a single index, 2, with g = [1, 2]",
             embedding_gradient(np.array([1.0, 2.0]), None, np.zeros((3, 2)), np.array(2)),
             [[0, 0], [0, 0], [1, 2]], why="shape () of indices, shape (2,) of g: one row")
+_tall, _g = np.zeros((20_000, 2), dtype=np.float32), np.ones((64, 2), dtype=np.float32)
+check.true("64 places of a table of 20,000 rows take less than 1 MB on the way",
+           _peak(lambda: embedding_gradient(_g, None, _tall, np.arange(64))) < 1e6,
+           why="the gradient has 20,000 * 2 numbers; one-hot rows would be 64 * 20,000 more")
 
 # %% [markdown]
 """
@@ -397,6 +414,8 @@ check.close("rows for two texts [[900000, 3, 3], [17, 3, 900000]]", _rows, [3, 1
 check.close("values for these two texts", _values,
             [_g[0, 1] + _g[0, 2] + _g[1, 1], _g[1, 0], _g[0, 0] + _g[1, 2]],
             why="row 3 stands at three places, row 17 at one, row 900000 at two")
+check.true("these two texts take less than 1 MB on the way", _peak(lambda: sparse_gradient(_g, _ids)) < 1e6,
+           why="three rows of two numbers; a table with 900,001 rows has 1,800,002")
 
 # %% [markdown]
 """
@@ -759,8 +778,10 @@ rotary = tracked(
 _cos, _sin = np.array([[0.0, -1.0]]), np.array([[1.0, 0.0]])
 _g = np.array([[-3.0, -2.0, 1.0, -4.0]])
 _g.flags.writeable = False
-check.close("g = [-3 -2 1 -4], turned by 90 and 180 degrees on the way there",
-            rotary_gradient(_g, None, np.zeros((1, 4)), _cos, _sin), [[1, 2, 3, 4]],
+_back = rotary_gradient(_g, None, np.zeros((1, 4)), _cos, _sin)
+check.true("a rule returns an array", isinstance(_back, np.ndarray), got=type(_back).__name__,
+           why="rules get plain arrays and return plain arrays: only the operation makes a Tensor")
+check.close("g = [-3 -2 1 -4], turned by 90 and 180 degrees on the way there", _back, [[1, 2, 3, 4]],
             why="(-3, 1) turned back by 90 degrees is (1, 3), (-2, -4) by 180 is (2, 4)")
 _angle = np.random.default_rng(6).uniform(0, 6, (3, 2))
 check.grads("rotary of x (2, 3, 4), three positions and two pairs", check_grads,
@@ -1312,12 +1333,18 @@ neighbours); Rumbelow & Watkins 2023 (tokens that nobody wrote).
 | `asked of a table of` | a text longer than the table of positions | a shorter text, a larger `max_length`; does `start` grow for ever? |
 | `dim must be even` | rotary positions need pairs | D of one head: model width / number of heads |
 | `is the width of one head` | positions made for another width | `RotaryPositions(dim // heads, …)` |
-| `could not be broadcast` | halves, positions and batch do not line up | cos and sin are (T, D/2), x is (..., T, D); cut the tables with `window` |
+| `could not broadcast input` | rows filled where columns were meant | `table[:, 0::2]` are every other column |
+| `could not be broadcast` | two arrays whose axes do not line up | a new axis with `[..., None]` or `[:, None]`; cos and sin are (T, D/2) where x is (..., T, D): cut them with `window` |
+| `do not broadcast` | other positions than words | `window(self.max_length, start, x.shape[-2])`, in this order |
+| `core dimension` | a product with one-hot rows of several texts | rows of indices first: `reshape(-1)`; better, no product at all |
+| `0-d array` | a loop over a single index | arrays index arrays of every shape at once, without a loop |
+| `memoryview` | `.data` of an array, which is not the `.data` of a Tensor | hand over the Tensor itself |
+| `has no graph` | the result was computed on `.data` only | add and index Tensors: `x + self.weight[...]` |
 | `not broadcastable` | `np.add.at` got indices and g that do not belong together | g is (..., D) where indices are (...) |
 | `shape mismatch` | indices and values of an assignment do not fit | g is (..., D) where indices are (...) |
 | `too many indices` | an array has fewer axes than you think | `indices[..., None]` works for every shape, `indices[:, None]` does not for () |
 | `tuple index out of range` | x without an axis for positions | x must be (..., T, D), also for a single word: (1, D) |
-| `truth value of an array` | `or` between arrays, an `if` on one, or a missing bracket: the bar binds tighter than `<` | each comparison in brackets, the bar between them, then `.any()` |
+| `truth value of an array` | `if`, `or` or a single comparison met an array where it wanted one number; or brackets are missing: the bar binds tighter than `<` | compare whole arrays, each comparison in brackets, the bar between them, then `.any()` |
 | `read-only` | a gradient was written in place | return a new array |
 | `no gradient arrives` | the table of positions was indexed by its `.data` | `self.weight[...]`, a Tensor |
 | `NoneType` | a function without `return`, or a gradient that never arrived | the last line; an operation on `.data` cuts the graph |
