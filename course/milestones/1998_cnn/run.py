@@ -91,7 +91,8 @@ def digits(images, labels, seed=0, epochs=None):
     trainer = Trainer(net, CrossEntropyLoss(), optimizer, seed=seed,
                       scheduler=WarmupCosine(optimizer, steps // 10, steps + 1))  # fmt: skip
     loader = DataLoader(TensorDataset(*(a[:cut] for a in data)), 32, shuffle=True, seed=seed)
-    trainer.fit(Watched(loader, epochs, trainer), epochs, tuple(a[cut:] for a in data), report)
+    watched = Watched(loader, epochs, trainer)
+    trainer.fit(watched, epochs, tuple(a[cut:] for a in data), watched.report)
     show_filters(net[0].weight.data[:, 0])
     return {"model": net, "before": before, "history": trainer.history}
 
@@ -130,7 +131,9 @@ class Residual(Module):
 def mlp(images, labels, seed=0, epochs=None, checkpoint=None):
     """A multilayer perceptron: 3072-512-256-10."""
     manual_seed(seed)
-    net = Sequential(Flatten(), Linear(3072, 512), ReLU(), Linear(512, 256), ReLU(), Linear(256, 10))
+    net = Sequential(
+        Flatten(), Linear(3072, 512), ReLU(), Linear(512, 256), ReLU(), Linear(256, 10)
+    )
     return train("An MLP", net, images, labels, seed, epochs or 6, 0.02, checkpoint)
 
 
@@ -147,7 +150,7 @@ def cnn(images, labels, seed=0, epochs=None, checkpoint=None):
 
 
 def residual(images, labels, seed=0, epochs=None, checkpoint=None):
-    """Eight convolutions, four of them in two residual pairs; 90 % in fourteen epochs."""
+    """Eight convolutions, four of them in two residual pairs."""
     manual_seed(seed)
     net = Sequential(
         Unit(3, 32),
@@ -156,7 +159,7 @@ def residual(images, labels, seed=0, epochs=None, checkpoint=None):
         Unit(128, 256, pool=True), Residual(256),
         GlobalAvgPool2d(), Linear(256, 10),
     )  # fmt: skip
-    return train("A residual network", net, images, labels, seed, epochs or 14, 0.1, checkpoint, 4)
+    return train("A residual network", net, images, labels, seed, epochs or 11, 0.1, checkpoint, 4)
 
 
 def train(title, net, images, labels, seed, epochs, lr, checkpoint, shift=2, batch_size=128):
@@ -180,19 +183,20 @@ def train(title, net, images, labels, seed, epochs, lr, checkpoint, shift=2, bat
         trainer.load(checkpoint)
         loader.epoch = trainer.epoch
         print(f"  going on after epoch {trainer.epoch}, from {checkpoint}")
-    watched = [(Tensor(SCALE(images[rows])), Tensor(labels[rows]))
-               for rows in slices(cut, len(images))]  # fmt: skip
+    kept_back = [(Tensor(SCALE(images[rows])), Tensor(labels[rows]))
+                 for rows in slices(cut, len(images))]  # fmt: skip
+    watched = Watched(loader, epochs, trainer)
 
     began = [time.perf_counter()]
 
     def after(trainer):
         began.append(time.perf_counter())
         trainer.history.setdefault("seconds", []).append(round(began[-1] - began[-2], 1))
-        report(trainer)
+        watched.report(trainer)
         if checkpoint:
             trainer.save(checkpoint)
 
-    trainer.fit(Watched(loader, epochs, trainer), epochs - trainer.epoch, watched, after)
+    trainer.fit(watched, epochs - trainer.epoch, kept_back, after)
     return {"model": net, "before": before, "history": trainer.history}
 
 
@@ -213,7 +217,7 @@ def predict(net, images):
 
 
 class Watched:
-    """The batches of a loader; now and then a line says how far the training is, and what is left."""
+    """The batches of a loader; now and then a line says how far the training is."""
 
     def __init__(self, loader, epochs, trainer, seconds=20):
         self.loader, self.epochs, self.trainer, self.seconds = loader, epochs, trainer, seconds
@@ -228,24 +232,28 @@ class Watched:
                 self.tell(number)
 
     def tell(self, number):
+        """One line in the middle of an epoch, after batch `number`."""
+        share, epoch = number / len(self.loader), self.trainer.epoch + 1
+        print(f"  epoch {epoch:3}/{self.epochs}  {share:4.0%}  {self.pace(number)}", flush=True)
+
+    def report(self, trainer):
+        """One line for a finished epoch."""
+        loss, right = (trainer.history[name][-1] for name in ("loss", "val_accuracy"))
+        told = f"loss {loss:.3f}  right on images kept back {right:6.1%}"
+        print(f"  epoch {trainer.epoch:3}/{self.epochs}  {told}  {self.pace(0)}", flush=True)
+
+    def pace(self, number):
+        """Images per second so far, and how long the rest will take."""
         done = (self.trainer.epoch - self.from_epoch) * len(self.loader) + number
         ahead = (self.epochs - self.trainer.epoch) * len(self.loader) - number
         spent = time.perf_counter() - self.began
         rate = done * self.loader.batch_size / spent
-        print(f"  epoch {self.trainer.epoch + 1:3}/{self.epochs}  {number / len(self.loader):4.0%}  "
-              f"{rate:8,.0f} images/s  {clock(ahead * spent / done)} left", flush=True)  # fmt: skip
+        return f"{rate:7,.0f} images/s  {clock(ahead * spent / done)} left"
 
 
 def clock(seconds):
     """62 as 1:02 minutes."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-
-def report(trainer):
-    """One line for a finished epoch."""
-    history = trainer.history
-    print(f"  epoch {trainer.epoch:3}  loss {history['loss'][-1]:.3f}  right on images kept back "
-          f"{history['val_accuracy'][-1]:6.1%}", flush=True)  # fmt: skip
 
 
 def show_filters(filters):
@@ -265,7 +273,8 @@ def main():
     else:
         data, parts = load_tinydigits(), (digits,)
     for part in parts:
-        files = {} if part is digits else {"checkpoint": Path(__file__).with_name(f"{part.__name__}.ckpt")}
+        saved = Path(__file__).with_name(f"{part.__name__}.ckpt")
+        files = {} if part is digits else {"checkpoint": saved}
         net = part(data.train_images, data.train_labels, **files)["model"]
         right = (predict(net, data.test_images).argmax(axis=1) == data.test_labels).mean()
         print(f"  right on {len(data.test_images):,} it has not seen: {right:.1%}")

@@ -61,8 +61,8 @@ def attention_weights(query: Tensor, key: Tensor, mask: np.ndarray | None = None
     query (..., T, D), key (..., S, D); mask True where a query may look.
     Cost: 2*T*S*D FLOPs and T*S numbers per head.
     """
-    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))
-    return masked_softmax(scores, mask)  # (..., T, D) @ (..., D, S) -> (..., T, S)
+    scaled = query * (1 / math.sqrt(query.shape[-1]))  # T * D numbers, where the scores are T * S
+    return masked_softmax(scaled @ key.transpose(-2, -1), mask)  # (..., T, D) @ (..., D, S)
 
 
 def scaled_dot_product_attention(
