@@ -232,8 +232,8 @@ indices [[0 1]     count 5      embedding: index 7 at (1, 0) is outside 0..4. â€
          [7 9]]
 ```
 
-`np.argwhere(mask)` gives the places where a mask is True, in reading order, one row each: `[[1 0] [1
-1]]` here. Make the place a tuple of plain ints, or the message says `np.int64(1)`.
+`np.argwhere(mask)` gives the places where a mask is True, in reading order, one row each:
+`[[1 0] [1 1]]` here. Make the place a tuple of plain ints, or the message says `np.int64(1)`.
 """
 
 # %% exercise="token_ids"
@@ -594,9 +594,9 @@ check.close("gradient of x", _x.grad, [[[1, 1], [10, 10], [100, 100]]] * 2, why=
 ### Waves
 
 Learned positions end where the table ends: a model trained on texts of 1,024 tokens has nothing to say
-about position 1,024. The second way needs no training and has no end. Write the position as a pattern
-of waves, fast ones and slow ones, like the hands of a clock: the second hand tells neighbours apart,
-the hour hand tells morning from evening.
+about position 1,024. The second way needs no training, and its table can be made as long as you like.
+Write the position as a pattern of waves, fast ones and slow ones, like the hands of a clock: the second
+hand tells neighbours apart, the hour hand tells morning from evening.
 
 For D = 4 there are two hands. Each gives two numbers, its sine and its cosine. The first goes 1 radian
 per position, the second 1/100:
@@ -609,8 +609,9 @@ position   sin(p)    cos(p)    sin(p/100)  cos(p/100)
 3           0.1411   -0.9900    0.0300      0.99955
 ```
 
-In general, hand `i` (from 0) fills columns `2i` (sine) and `2i + 1` (cosine), and goes `1 / base ** (2i
-/ D)` per position, with base 10,000. So for D = 4: `10000 ** 0 = 1` and `10000 ** (2/4) = 100`.
+In general, hand `i` (from 0) fills columns `2i` (sine) and `2i + 1` (cosine), and goes
+`1 / base ** (2i / D)` per position, with base 10,000. So for D = 4: `10000 ** 0 = 1` and
+`10000 ** (2/4) = 100`.
 
 The exponents `2i / D` are `np.arange(0, dim, 2) / dim`. Make the angles `(T, D/2)` by broadcasting, a
 column of positions against a row of speeds; then fill every other column: `table[:, 0::2]` are columns
@@ -686,10 +687,10 @@ are, and not where they stand. Most large language models since 2021 do it like 
 To turn the point `(a, b)` by an angle means:
 
 ```
-(a, b)  ->  (a*cos - b*sin,  a*sin + b*cos)           b |   (-3, 1)
-                                                        |    .
-by 90 degrees, cos 0 and sin 1:  (1, 3) -> (-3, 1)      |        . (1, 3)
-by 180, cos -1 and sin 0:        (2, 4) -> (-2, -4)     +------------ a
+(a, b)  ->  (a*cos - b*sin,  a*sin + b*cos)
+
+by  90 degrees, cos  0 and sin 1:   (1, 3) -> (-3,  1)
+by 180 degrees, cos -1 and sin 0:   (2, 4) -> (-2, -4)
 ```
 
 A vector of D numbers is D/2 points. We pair the first half with the second half, as Llama does: number
@@ -1287,8 +1288,8 @@ check.choice("what happens without start", forgotten_start, "Yw==", ["a", "b", "
 
 # %% [markdown] question="a_token_nobody_wrote" points=2
 """
-**Open question, graded by a person.** In 2023 people found tokens in GPT-2's vocabulary, such as `
-SolidGoldMagikarp`, that made models answer with nonsense. The tokenizer had been trained on one text,
+**Open question, graded by a person.** In 2023 people found tokens in GPT-2's vocabulary, such as
+` SolidGoldMagikarp`, that made models answer with nonsense. The tokenizer had been trained on one text,
 the model on another, in which these tokens hardly ever occur. What is in such a row of the table after
 training with SGD, with Adam, and with AdamW? Why does no error and no loss curve show it? Name two
 things you would do about it, before or after training.
