@@ -424,11 +424,13 @@ and `Embedding` holds the table, filled from a normal distribution with spread 1
 how the three parts meet in `forward`: check the numbers, look them up, remember how to go back.
 """
 
-# %% given="Embedding"
-#| export
+# %% given="embedding"
+#| exporti
+# Not among the names that tinytorch.nn hands on: there, `embedding` is this file.
 embedding = tracked(lookup, (embedding_gradient, None), "embedding")
 
-
+# %% given="Embedding"
+#| export
 class Embedding(Module):
     """A table with one learned vector per token: weight (V, D), from a standard normal.
 
