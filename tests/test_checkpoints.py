@@ -93,7 +93,7 @@ BROKEN = [
     (9, "nn.conv", "learn_a_filter_that_nobody_shows",
      "Conv2d.parameters = lambda self: [self.bias]"),
     (9, "nn.conv", "see_a_shape_wherever_it_stands",
-     "BatchNorm2d._move = lambda self, running, towards: None"),
+     "BatchNorm2d.observe = lambda self, v: (v.mean(axis=(0, 2, 3)), v.var(axis=(0, 2, 3)))"),
     (9, "nn.conv", "judge_a_picture_alone",
      "_eval = BatchNorm2d.forward\ndef _always(self, x, forward=_eval):\n"
      "    self.training = True\n    return forward(self, x)\nBatchNorm2d.forward = _always"),
