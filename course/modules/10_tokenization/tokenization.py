@@ -47,7 +47,8 @@ from tito.notebook import method_of
 
 # English to experiment with: the pages behind Python's own help(), which come with Python.
 manual = "\n\n".join(topics[name] for name in sorted(topics))
-drinks = {tuple(b"tea"): 3, tuple(b"ten"): 2, tuple(b"eat"): 1}  # pieces of a tiny text, and counts
+T, E, A, N = b"tean"  # 116, 101, 97, 110
+drinks = {(T, E, A): 3, (T, E, N): 2, (E, A, T): 1}  # pieces of a tiny text, and their counts
 
 # %% [markdown]
 """
@@ -85,7 +86,7 @@ reads five steps where it could read one word, and attention (module 12) pays fo
 number of steps. We want something in between: **common words whole, rare words in parts, and nothing
 ever unknown**. By the end of this module you have it, and you will see how it cuts a sentence:
 
-    The| in|ter|p|re|t|er| c|an|n|ot| f|in|d| the| attribute
+    The| in|ter|pre|ter| can|n|ot| f|in|d| the| attribute|.
 
 ## Foundations: bytes, and merging by hand
 
@@ -439,9 +440,8 @@ def count_pairs(pieces: Mapping[tuple[int, ...], int]) -> Counter[Pair]:
     ### END SOLUTION
 
 # %% check="count_pairs" points=3
-_t, _e, _a, _n = b"tean"
 check.equal("tea 3 times, ten 2 times, eat once", dict(count_pairs(drinks)),
-            {(_t, _e): 5, (_e, _a): 4, (_e, _n): 2, (_a, _t): 1},
+            {(T, E): 5, (E, A): 4, (E, N): 2, (A, T): 1},
             why="t,e: 3 in tea and 2 in ten; e,a: 3 in tea and 1 in eat; no pair across two pieces")
 check.equal("(7, 7, 7) 4 times", dict(count_pairs({(7, 7, 7): 4})), {(7, 7): 8},
             why="two neighbouring places in each, overlapping or not")
@@ -539,7 +539,7 @@ def most_frequent(counts: Mapping[Pair, int]) -> Pair:
     ### END SOLUTION
 
 # %% check="most_frequent" points=2
-check.equal("{(3, 1): 2, (1, 2): 5, (0, 0): 1}", most_frequent({(3, 1): 2, (1, 2): 5, (0, 0): 1}), (1, 2),
+check.equal("{(3, 1): 1, (1, 2): 5, (0, 0): 2}", most_frequent({(3, 1): 1, (1, 2): 5, (0, 0): 2}), (1, 2),
             why="5 is the highest count; the result is the pair alone")
 check.equal("{(5, 1): 3, (2, 9): 3, (2, 8): 1, (4, 0): 3}",
             most_frequent({(5, 1): 3, (2, 9): 3, (2, 8): 1, (4, 0): 3}), (2, 9),
@@ -587,16 +587,17 @@ def learn_merges_slowly(pieces: Mapping[tuple[int, ...], int], merges: int) -> l
     ### END SOLUTION
 
 # %% check="learn_merges_slowly" points=5
-_before = dict(drinks)
-check.equal("two merges of tea 3, ten 2, eat 1", learn_merges_slowly(drinks, 2), [(116, 101), (256, 97)],
+_pieces = dict(drinks)
+check.equal("two merges of tea 3, ten 2, eat 1", learn_merges_slowly(_pieces, 2), [(116, 101), (256, 97)],
             why="t,e 5 times makes 256; then 256,a 3 times")
-check.equal("up to ten merges of tea 3, ten 2, eat 1", learn_merges_slowly(drinks, 10),
+check.equal("up to ten merges of tea 3, ten 2, eat 1", learn_merges_slowly(dict(drinks), 10),
             [(116, 101), (256, 97), (256, 110)],
             why="after three, the pairs that are left (e,a and a,t) occur once: no pattern, stop")
-check.equal("the pieces afterwards", drinks, _before, why="the caller's counts are still needed")
-check.equal("up to ten merges of aaaa, twice", learn_merges_slowly({(97,) * 4: 2}, 10),
-            [(97, 97), (256, 256)], why="aa aa, then aaaa: one token, and no pair is left at all")
-check.equal("no merges", learn_merges_slowly(drinks, 0), [], why="a vocabulary of the 256 bytes alone")
+check.equal("the pieces afterwards", _pieces, drinks, why="the caller's counts are still needed")
+check.equal("up to ten merges of aaaaaaaa, twice", learn_merges_slowly({(97,) * 8: 2}, 10),
+            [(97, 97), (256, 256), (257, 257)],
+            why="256 is aa, 257 is aaaa, 258 all eight: one token, and no pair is left at all")
+check.equal("no merges", learn_merges_slowly(dict(drinks), 0), [], why="a vocabulary of the 256 bytes alone")
 check.equal("up to ten merges of nothing", learn_merges_slowly({}, 10), [], why="no pieces, no merges")
 
 # %% [markdown]
@@ -691,12 +692,12 @@ class _Visited(list):
 
 
 _index = PairIndex(drinks)
-_index.merge((_t, _e), 256)
-check.equal("pieces after t,e", _index.pieces, [[256, _a], [256, _n], [_e, _a, _t]],
+_index.merge((T, E), 256)
+check.equal("pieces after t,e", _index.pieces, [[256, A], [256, N], [E, A, T]],
             why="the merge itself: tea and ten begin with it")
-check.equal("counts after t,e", dict(_index.counts), {(256, _a): 3, (256, _n): 2, (_e, _a): 1, (_a, _t): 1},
+check.equal("counts after t,e", dict(_index.counts), {(256, A): 3, (256, N): 2, (E, A): 1, (A, T): 1},
             why="tea occurs 3 times: out t,e 3 and e,a 3, in 256,a 3. What is 0 is gone, t,e first of all")
-check.equal("where 256,a stands", sorted(_index.where[256, _a]), [0],
+check.equal("where 256,a stands", sorted(_index.where[256, A]), [0],
             why="the next merge must find the piece by its new pair")
 _index = PairIndex({(1, 1, 1, 1, 1): 2, (1, 1, 5, 1, 1): 3})
 _index.merge((1, 1), 256)
@@ -764,6 +765,8 @@ def vocabulary_of(merges: Iterable[Pair]) -> dict[int, bytes]:
     ### END SOLUTION
 
 # %% check="vocabulary_of" points=2
+check.equal("ids of a vocabulary without merges", sorted(vocabulary_of([])), list(range(256)),
+            why="every value a byte can have")
 _v = vocabulary_of([(116, 101), (256, 97), (32, 257)])
 check.equal("ids of a vocabulary with three merges", sorted(_v), list(range(259)), why="256 bytes and three more")
 check.equal("tokens 65, 0 and 255", [_v.get(65), _v.get(0), _v.get(255)], [b"A", b"\x00", b"\xff"],
@@ -804,6 +807,11 @@ class BPETokenizer(Tokenizer):
         for name, i in self.special_tokens.items():
             self.vocabulary[i] = to_bytes(name)
         self._cache: dict[str, list[int]] = {}
+
+# %% given="tea_tokenizer"
+def tea_tokenizer():
+    """The tokenizer of Foundations, with one special token: te 256, tea 257, ten 258, <end> 259."""
+    return BPETokenizer([(T, E), (256, A), (256, N)], ["<end>"])
 
 # %% [markdown]
 """
@@ -849,11 +857,11 @@ def encode_piece(self, piece: bytes) -> list[int]:
     ### END SOLUTION
 
 # %% check="BPETokenizer.encode_piece" points=6
-_tea = BPETokenizer([(_t, _e), (256, _a), (256, _n)], ["<end>"])  # te, tea, ten
+_tea = tea_tokenizer()
 check.equal("'tea', 'ten', 'eat' with the merges te, tea, ten",
-            [_tea.encode_piece(_w) for _w in (b"tea", b"ten", b"eat")], [[257], [258], [_e, _a, _t]],
+            [_tea.encode_piece(_w) for _w in (b"tea", b"ten", b"eat")], [[257], [258], [E, A, T]],
             why="te first, then tea; te first, then ten; eat has no pair with a merge")
-check.equal("'eaten'", _tea.encode_piece(b"eaten"), [_e, _a, 258], why="e a t e n, then e a te n, then e a ten")
+check.equal("'eaten'", _tea.encode_piece(b"eaten"), [E, A, 258], why="e a t e n, then e a te n, then e a ten")
 check.equal("'teatea'", _tea.encode_piece(b"teatea"), [257, 257], why="every place, not only the first")
 check.equal("'x' and the empty piece", [_tea.encode_piece(b"x"), _tea.encode_piece(b"")], [[120], []],
             why="nothing to merge is no error")
@@ -865,8 +873,13 @@ check.equal("'abc' with the merges bc, ab", _abc.encode_piece(b"abc"), [97, 256]
 check.equal("'abcab' with the merges bc, ab", _abc.encode_piece(b"abcab"), [97, 256, 257],
             why="bc first, in every place; then the ab that is left")
 _abc = BPETokenizer([(98, 99), (97, 98), (257, 99), (99, 100)])  # bc, ab, abc by way of ab, cd
+check.equal("'bcd' with the merges bc, ab, ab+c, cd", _abc.encode_piece(b"bcd"), [256, 100],
+            why="bc was learned before cd")
 check.equal("'abcd' with the merges bc, ab, ab+c, cd", _abc.encode_piece(b"abcd"), [97, 256, 100],
             why="bc first; then neither a,bc nor bc,d has a merge, though abc is in the vocabulary")
+_abc = BPETokenizer([(98, 99), (97, 98), (97, 256)])  # bc, ab, abc by way of bc
+check.equal("'abc' with the merges bc, ab, a+bc", _abc.encode_piece(b"abc"), [258],
+            why="bc first; then a,bc has a merge")
 _a7 = BPETokenizer([(97, 97), (256, 256)])  # aa, aaaa
 check.equal("'aaaaaaa' (seven) with the merges aa, aaaa", _a7.encode_piece(b"a" * 7), [257, 256, 97],
             why="aa aa aa a, then aaaa aa a")
@@ -935,6 +948,7 @@ def decode_bytes(self, ids: Iterable[int]) -> bytes:
     ### END SOLUTION
 
 # %% check="BPETokenizer.decode_bytes" points=2
+_tea = tea_tokenizer()
 check.equal("[257, 32, 101, 97, 258]", _tea.decode_bytes([257, 32, 101, 97, 258]), b"tea eaten",
             why="tea, a space, e, a, ten: joined, with nothing between them")
 check.equal("[255, 259, 0]", _tea.decode_bytes([255, 259, 0]), b"\xff<end>\x00",
@@ -978,17 +992,18 @@ def decode(self, ids: Iterable[int], errors: str = REPLACE) -> str:
     ### END SOLUTION
 
 # %% check="BPETokenizer.decode" points=2
+_tea = tea_tokenizer()
 check.equal("[240, 159, 152, 128]", _tea.decode([240, 159, 152, 128]), "😀",
             why="four tokens, one character: no token of it is text on its own")
 check.equal("[257, 32, 195, 169, 258]", _tea.decode([257, 32, 195, 169, 258]), "tea éten",
             why="tea, a space, two bytes that are é, ten")
+for _text in ("half a pair: \ud83d.", "שלום 水 e\u0301 \x00\u202e 👩‍👩‍👧 \r\n\t", ""):
+    check.equal(f"decode(encode_ordinary({_text!a}))", _tea.decode(_tea.encode_ordinary(_text)), _text,
+                why="the round trip is the identity on every string that Python can hold")
 check.equal("[240, 159, 97], a broken character", _tea.decode([240, 159, 97]), "\ufffda",
             why="a model may stop in the middle of a character: one mark, and go on")
 check.raises("[240, 159, 97] with errors='strict'", UnicodeDecodeError,
              lambda: _tea.decode([240, 159, 97], errors="strict"), why="whoever asks for the error gets it")
-for _text in ("half a pair: \ud83d.", "שלום 水 e\u0301 \x00\u202e 👩‍👩‍👧 \r\n\t", ""):
-    check.equal(f"decode(encode_ordinary({_text!a}))", _tea.decode(_tea.encode_ordinary(_text)), _text,
-                why="the round trip is the identity on every string that Python can hold")
 
 # %% [markdown]
 """
@@ -1040,6 +1055,8 @@ check.equal("'<end><end>' with <end>", split_special("<end><end>", ["<end>"]), [
             why="there is nothing between them, so no part")
 check.equal("'a<s>pecial>b<s>' with <s>, <s>pecial>", split_special("a<s>pecial>b<s>", ["<s>", "<s>pecial>"]),
             ["a", "<s>pecial>", "b", "<s>"], why="the longest name that begins there, whatever the order given")
+check.equal("'<s>pecial>' with <s>pecial>, <s>", split_special("<s>pecial>", ["<s>pecial>", "<s>"]),
+            ["<s>pecial>"], why="the same, with the names the other way round")
 check.equal("'a<|x|>b|c' with <|x|>", split_special("a<|x|>b|c", ["<|x|>"]), ["a", "<|x|>", "b|c"],
             why="a name is text, not a pattern: | in it means itself")
 check.equal("'abc' with no names", split_special("abc", []), ["abc"], why="nothing to cut at: one part")
@@ -1078,6 +1095,7 @@ def encode(self, text: str, allow_special: bool = False) -> list[int]:
     ### END SOLUTION
 
 # %% check="Tokenizer.encode" points=3
+_tea = tea_tokenizer()
 check.equal("'tea<end>ten' with allow_special", _tea.encode("tea<end>ten", allow_special=True), [257, 259, 258],
             why="one id for the special token, one flat list of ids")
 check.equal("'tea<end>' without", _tea.encode("tea<end>"), [257, *b"<end>"],
@@ -1104,9 +1122,7 @@ learned from their letters.
 #| export
 @method_of(BPETokenizer)
 @classmethod
-def train(
-    cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()
-) -> BPETokenizer:
+def train(cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> BPETokenizer:
     """Learn merges from `text` until there are `vocab_size` tokens: bytes, merges, special tokens.
 
     Fewer, if no pair occurs twice any more. Raises ValueError if vocab_size is too small.
@@ -1193,15 +1209,16 @@ def save(self, path: str | Path) -> None:
     ### END SOLUTION
 
 # %% check="BPETokenizer.save" points=2
+_tok = BPETokenizer([(T, E), (E, A), (256, A)], ["<b>", "<a>"])
 with tempfile.TemporaryDirectory() as _folder:
-    _file = Path(_folder, "tea.json")
-    _tea.save(_file)
+    _file = Path(_folder, "tok.json")
+    _tok.save(_file)
     check.true("the file is there", _file.is_file(), why="save writes to the path it is given")
     _state = json.loads(_file.read_text())
 check.equal("kind", _state.get("kind"), "bpe", why="so that nobody reads it as something else")
-check.equal("merges", _state.get("merges"), [[116, 101], [256, 97], [256, 110]],
+check.equal("merges", _state.get("merges"), [[116, 101], [101, 97], [256, 97]],
             why="the pairs in the order in which they were learned: the order is the tokenizer")
-check.equal("special_tokens", _state.get("special_tokens"), ["<end>"],
+check.equal("special_tokens", _state.get("special_tokens"), ["<b>", "<a>"],
             why="names in order: their ids follow from the number of merges")
 check.equal("keys", sorted(_state), ["kind", "merges", "special_tokens"],
             why="what follows from the merges could only contradict them")
@@ -1222,7 +1239,13 @@ _state = {"kind": "bpe", "merges": [[116, 101], [256, 97]], "special_tokens": ["
 with tempfile.TemporaryDirectory() as _folder:
     _file = Path(_folder, "tok.json")
     _file.write_text(json.dumps(_state))
-    _tok = BPETokenizer.load(_file)
+    _tok, _said = None, ""
+    try:
+        _tok = BPETokenizer.load(_file)
+    except ValueError as _error:
+        _said = str(_error).replace(_folder, "")
+    check.equal("what load complains about, given a good file", _said, "",
+                why='the kind is "bpe", its keys are merges and special_tokens')
     check.true("load returns a BPETokenizer", isinstance(_tok, BPETokenizer), got=_tok,
                why="load makes a tokenizer and returns it: cls(...)")
     check.equal("merges", _tok.merges, {(116, 101): 256, (256, 97): 257}, why="in the order of the file")
@@ -1249,7 +1272,7 @@ them as `<e2>`, one per byte.
 def picture(tok, text):
     """The text with its token boundaries."""
     parts = (tok.vocabulary[i].decode("utf-8", "backslashreplace") for i in tok.encode(text))
-    return "|".join(parts).replace(" ", "·").replace("\\x", "~")
+    return re.sub(r"\\x(..)", r"<\1>", "|".join(parts).replace(" ", "·").replace("\n", "⏎"))
 
 
 train_text, held_out = manual[:200_000], manual[200_000:240_000]
@@ -1459,7 +1482,7 @@ check.prediction("megabytes of the embedding", embedding_megabytes, "MjUuNzMxNTg
 
 # %% [markdown]
 """
-**3.** A tokenizer makes one token of 2.5 bytes on average. Attention compares every token with every
+**3.** A tokenizer's tokens are on average two and a half bytes long. Attention compares every token with every
 other. How many times fewer comparisons are that than with one token per byte?
 """
 
