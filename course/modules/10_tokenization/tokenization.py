@@ -334,14 +334,14 @@ each with the space in front of it. Merges never cross the border of a piece. Ot
 is what makes training fast: a text has far fewer different pieces than words.
 
 The regular expression has one line per kind of piece, and the kinds cover every character there is:
-joined, the pieces are the text. GPT-2's pattern says `\p{L}` for letters and `\p{N}` for numbers,
-which Python's own `re` does not know; `[^\W\d_]` (word characters without digits and underscore) is
-nearly the first. GPT-2 also keeps endings like `'s` and `'ll` together, and lets pieces be as long
-as they like. Ours end after 32 characters, so that a megabyte without a single space cannot become
-one piece.
+joined, the pieces are the text. GPT-2's pattern asks Unicode for letters and numbers (its `p{L}` and
+`p{N}`), which Python's own `re` cannot; "word characters without digits and underscore" is nearly the
+same as letters. GPT-2 also keeps endings like `'s` and `'ll` together, and lets pieces be as long as
+they like. Ours end after 32 characters, so that a megabyte without a single space cannot become one
+piece.
 
 **Bytes, always.** `to_bytes` is UTF-8 with one addition. A Python string can hold halves of
-characters, lone *surrogates* like `"\ud83d"`: they come from broken JSON and odd file names, and
+characters, lone *surrogates* like U+D83D: they come from broken JSON and odd file names, and
 proper UTF-8 refuses them. `"surrogatepass"` lets them through, both ways. So the round trip holds for
 every string that Python can hold. (The second cell is for the way back, and its turn comes at
 `decode`: what to do with bytes that are no text.)
