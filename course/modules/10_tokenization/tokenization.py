@@ -82,7 +82,7 @@ words it has never seen: names, plurals, typing errors. They all become the same
 they said is gone.
 
 Characters are the other end: a hundred of them spell everything in that manual. But then the model
-reads five steps where it could read one word, and attention (module 12) pays for the square of the
+takes a step per letter where it could take one per word, and attention (module 12) pays for the square of the
 number of steps. We want something in between: **common words whole, rare words in parts, and nothing
 ever unknown**. By the end of this module you have it, and you will see how it cuts a sentence:
 
@@ -887,8 +887,7 @@ check.equal("'aaaaaaa' (seven) with the merges aa, aaaa", _a7.encode_piece(b"a" 
 # %% [markdown]
 """
 Around it, given: `encode_bytes` cuts into pieces and joins their ids. Text repeats itself, so each
-piece is encoded once and remembered: that is most of the speed of your tokenizer. It takes *any*
-bytes, UTF-8 or not (`"surrogateescape"` carries bytes that are no text safely through the regular
+piece is encoded once and remembered. It takes *any* bytes, UTF-8 or not (`"surrogateescape"` carries bytes that are no text safely through the regular
 expression).
 """
 
@@ -1287,8 +1286,8 @@ print("and every round trip is the identity")
 
 # %% [markdown]
 """
-Common words have become one token with their space; the German word falls into parts, the dash and
-the emoji into bytes, and nothing is lost.
+Common words have become one token with their space; the German word falls into parts, ä and the emoji
+into bytes, and nothing is lost.
 
 Now ids become tensors, and the framework of modules 01 to 07 meets language for the first time. The
 smallest language model there is: one `Linear`, which sees one token (a row with a single 1) and
@@ -1341,22 +1340,40 @@ doubling, from 256 to 512, bring?
 # %% demo="vocabulary_size"
 size_of_text = len(held_out.encode())
 print(f"held-out text: {size_of_text:,} bytes; embedding rows of 128 float32\n")
-print("vocabulary        tokens per kB   bytes per token   embedding parameters and kB   attention pairs")
-for name, tok in [("characters", CharTokenizer.train(manual)), *(("byte pairs", tok) for tok in bpe.values())]:
-    tokens = len(tok.encode(held_out))
-    rows = tok.vocab_size
-    print(f"{name:10} {rows:5,}   {1000 * tokens / size_of_text:13.0f}   {size_of_text / tokens:15.2f}   "
-          f"{rows * 128:14,} {rows * 128 * 4 / 1000:11,.0f}   {(tokens / size_of_text) ** 2:10.2f}  "
-          f"{'#' * round(40 * tokens / size_of_text)}")
+print("  vocabulary   tokens/kB   bytes/token   parameters   embedding   attention   tokens")
+for tok in (CharTokenizer.train(manual), *bpe.values()):
+    kind = "characters" if isinstance(tok, CharTokenizer) else "byte pairs"
+    length, rows = len(tok.encode(held_out)) / size_of_text, tok.vocab_size  # tokens per byte
+    print(f"{rows:5,} {kind:10} {1000 * length:6.0f} {1 / length:13.2f} {rows * 128:12,}"
+          f" {rows * 128 * 4 / 1000:8,.0f} kB {length**2:11.2f}   {'#' * round(30 * length)}")
 
 # %% [markdown]
 """
 The first 256 merges shorten the text more than the next 1,500 do: common pairs come first, and each
 further token is rarer than the one before. The embedding, though, grows by the same bytes for every
-token. So small models have small vocabularies: at 128 numbers per row, GPT-2's 50,257 rows would be
-most of your model.
+token. So small models have small vocabularies, and large ones can afford large ones.
 
-The last column counts the pairs of tokens that attention compares, relative to one token per byte.
+The column before the bars counts the pairs of tokens that attention compares, relative to one token per
+byte.
+
+All that is measured on English, by a tokenizer that has read English. What does the same greeting
+cost elsewhere? Guess which line has the most tokens.
+"""
+
+# %% demo="other_languages"
+for language, greeting in {
+    "English": "Good morning, how are you?", "German": "Guten Morgen, wie geht es dir?",
+    "Greek": "Καλημέρα, πώς είσαι;", "Hebrew": "בוקר טוב, מה שלומך?",
+    "Hindi": "सुप्रभात, आप कैसे हैं?", "Chinese": "早上好，你好吗？", "emoji": "🌅👋🙂❓",
+}.items():
+    tokens = len(bpe[2048].encode(greeting))
+    print(f"{language:8} {len(greeting):3} characters {len(greeting.encode()):4} bytes {tokens:4} tokens  {'#' * tokens}")
+
+# %% [markdown]
+"""
+Nothing is unknown, and nothing is lost. But the tokenizer has merges only for what it has read: other
+alphabets fall back to bytes, two or three tokens per letter. The open question below is about what that
+means.
 
 **And the training?** Predict again: the slow loop on twice as many merges takes twice as long. On
 twice as much text? And the fast one? The cell also counts how many pieces each of them visits.
@@ -1391,10 +1408,25 @@ for length, merges in [(50_000, 50), (50_000, 100), (50_000, 200), (100_000, 200
 """
 The slow loop visits every piece for every merge. The fast one visits a piece only when it changes,
 and a piece of ten bytes can change nine times at most, however many merges there are. So twice the
-merges cost the slow loop twice the time, and the fast one only what the new, rarer merges touch. It
-is the difference between minutes and a second for a real vocabulary. (What remains of the fast one's
-growth is mostly the search for the highest count. A heap would save that, too.)
+merges cost the slow loop twice the time, and the fast one only what the new, rarer merges touch. (What
+it still does for every merge is to search all counts for the highest. A heap would save that, too.)
 
+And encoding? Text repeats itself, and your tokenizer remembers every piece it has met:
+"""
+
+# %% demo="remembered_pieces"
+tok, pieces = bpe[1024], split_pieces(train_text)
+start = time.perf_counter()
+for piece in pieces:
+    tok.encode_piece(piece.encode())
+print(f"every piece anew: {time.perf_counter() - start:5.2f} s for {len(pieces):,} pieces")
+tok._cache.clear()
+start = time.perf_counter()
+tok.encode(train_text)
+print(f"remembered:       {time.perf_counter() - start:5.2f} s, {len(tok._cache):,} of them worked out")
+
+# %% [markdown]
+"""
 ## Break: a token is not a character
 
 The classic bug of this topic: decoding token by token, to print a text while the model writes it.
@@ -1406,12 +1438,11 @@ tok, text = bpe[2048], "The price: 5 €. Bye 😀"
 print("token by token:", "".join(tok.decode([i]) for i in tok.encode(text)))
 print("joined first:  ", tok.decode(tok.encode(text)))
 
-shown = ""
-for end in range(len(tok.encode(text)) + 1):  # streaming: show only what is complete
-    so_far = tok.decode(tok.encode(text)[:end])
-    if not so_far.endswith("\ufffd"):
-        shown = so_far
-print("while writing: ", shown)
+ids, shown = tok.encode(text), ""
+for end in range(1, len(ids) + 1):  # while the text grows: show only what is complete
+    so_far = tok.decode(ids[:end])
+    shown = shown if so_far.endswith("\ufffd") else so_far
+print("as it grows:   ", shown)
 
 # %% [markdown]
 """
@@ -1436,9 +1467,9 @@ def left_to_right(tok, piece):
 tok, pieces = bpe[1024], split_pieces(held_out)
 other = [p for p in pieces if left_to_right(tok, p.encode()) != tok.encode_piece(p.encode())]
 print(f"{100 * len(other) / len(pieces):.0f} % of the pieces are cut differently, for example")
-for piece in sorted(set(other), key=other.count, reverse=True)[:5]:
+for piece, _ in Counter(piece for piece in other if piece.strip()).most_common(5):
     wrong = "|".join(tok.decode([i]) for i in left_to_right(tok, piece.encode()))
-    print(f"   {picture(tok, piece):20} left to right: {wrong.replace(' ', '·')}")
+    print(f"   {picture(tok, piece):16} left to right: {wrong.replace(' ', '·')}")
 print("and still they all decode:", all(tok.decode(left_to_right(tok, p.encode())) == p for p in other))
 
 # %% [markdown]
