@@ -16,6 +16,7 @@ from tinytorch.text.tokenizer import (
     PairIndex,
     count_pairs,
     count_pieces,
+    difference,
     learn_merges,
     learn_merges_slowly,
     merge_pair,
@@ -264,6 +265,21 @@ def test_counts_are_true_after_every_merge(seed):
         assert index.pieces == [ids for ids, _ in now]
         for number, ids in enumerate(index.pieces):
             assert all(number in index.where[p] for p in zip(ids, ids[1:]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_difference_holds_all_pairs_that_change(seed):
+    for ids in pieces_of(seed, letters=2, length=14):
+        for pair in [(97, 97), (97, 98), (98, 97), (99, 99)]:
+            old, new = list(ids), merge_pair(ids, pair, 256)
+            before, after = difference(old, new)
+            changes = []
+            for one, other in ((old, new), (before, after)):
+                counts = count_pairs({tuple(one): 1})
+                counts.subtract(count_pairs({tuple(other): 1}))
+                changes.append({p: n for p, n in counts.items() if n})
+            assert changes[0] == changes[1]
+            assert len(before) <= len(old) and len(after) <= len(new)
 
 
 def test_every_token_has_bytes_of_its_own():

@@ -82,8 +82,8 @@ words it has never seen: names, plurals, typing errors. They all become the same
 they said is gone.
 
 Characters are the other end: a hundred of them spell everything in that manual. But then the model
-takes a step per letter where it could take one per word, and attention (module 12) pays for the square of the
-number of steps. We want something in between: **common words whole, rare words in parts, and nothing
+takes a step per letter where it could take one per word, and attention (module 12) pays for the
+square of the number of steps. We want something in between: **common words whole, rare words in parts, and nothing
 ever unknown**. By the end of this module you have it, and you will see how it cuts a sentence:
 
     The| in|ter|pre|ter| can|n|ot| f|in|d| the| attribute|.
@@ -143,6 +143,7 @@ needs.
 class Tokenizer:
     """What every tokenizer has: special tokens, numbered after the `ordinary` ones, name -> id.
 
+    A subclass brings `encode_ordinary` and `decode`.
     Raises ValueError for a name that is empty or given twice.
     """
 
@@ -206,8 +207,8 @@ def train(cls, text: str, special_tokens: Iterable[str] = ()) -> CharTokenizer:
 
 # %% check="CharTokenizer.train" points=2
 _tok = CharTokenizer.train("to be or not to be", ["<unk>", "<end>"])
-check.true("train returns a CharTokenizer", isinstance(_tok, CharTokenizer), got=_tok,
-           why="train makes a tokenizer and returns it: cls(...) is the class it was called on")
+check.equal("the type of what train returns", type(_tok).__name__, "CharTokenizer",
+            why="train makes a tokenizer and returns it: cls(...) is the class it was called on")
 check.equal("characters of 'to be or not to be'", _tok.characters,
             [" ", "b", "e", "n", "o", "r", "t"], why="each once, in sorted order; the space is one too")
 check.equal("special tokens", _tok.special_tokens, {"<unk>": 7, "<end>": 8},
@@ -372,6 +373,9 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+Pair = tuple[int, int]
+
+
 def count_pieces(text: str) -> Counter[tuple[int, ...]]:
     """How often each piece occurs, a piece as its bytes.
 
@@ -420,9 +424,6 @@ of Foundations:
 
 # %% exercise="count_pairs"
 #| export
-Pair = tuple[int, int]
-
-
 def count_pairs(pieces: Mapping[tuple[int, ...], int]) -> Counter[Pair]:
     """How often each pair of neighbours occurs.
 
@@ -619,14 +620,34 @@ old piece   t e a      out:   t,e -3    e,a -3
 new piece   256 a      in:    256,a +3            and where[256,a] learns the number of this piece
 ```
 
-You could work out which neighbours really change, and save a little. In a run like `aaaa` that is
-where everybody's first version goes wrong. Pieces are short: everything out, everything in, is
-simple, and right.
+You could work out which neighbours of each place really change. In a run like `aaaa` that is where
+everybody's first version goes wrong. Everything out, everything in, is simple, and right.
+
+It can be had a little cheaper. Most of a piece stays as it is: `difference`, given below, leaves out
+what `old` and `new` have in common at both ends, up to one neighbour. Chinese is written without spaces,
+so its pieces are long, and without that most of their pairs would go out only to come in again. Pass
+your two lists through it once everything works, or leave it: the check is content with both.
 
 A pair whose count falls to 0 leaves `counts`, so that they hold exactly what counting anew would
 give: that is the check. `where` may keep the number of a piece that lost the pair meanwhile: a visit
 for nothing does no harm, since as much goes in as comes out. But it must not miss one.
 """
+
+# %% given="difference"
+#| exporti
+def difference(old: list[int], new: list[int]) -> tuple[list[int], list[int]]:
+    """The parts in which two lists differ, with one neighbour on either side where there is one.
+
+    >>> difference([1, 2, 3, 4, 5, 6], [1, 2, 9, 5, 6])
+    ([2, 3, 4, 5], [2, 9, 5])
+    """
+    shorter, start, end = min(len(old), len(new)), 0, 0
+    while start < shorter and old[start] == new[start]:
+        start += 1
+    while end < shorter - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    start, end = max(start - 1, 0), max(end - 1, 0)
+    return old[start : len(old) - end], new[start : len(new) - end]
 
 # %% exercise="PairIndex.merge"
 #| exporti
@@ -656,11 +677,12 @@ class PairIndex:
         for number in numbers:
             old, times = self.pieces[number], self.times[number]
             new = merge_pair(old, pair, new_id)
-            for gone in pairwise(old):
+            before, after = difference(old, new)
+            for gone in pairwise(before):
                 self.counts[gone] -= times
                 if self.counts[gone] == 0:
                     del self.counts[gone]
-            for come in pairwise(new):
+            for come in pairwise(after):
                 self.counts[come] += times
                 self.where[come].add(number)
             self.pieces[number] = new
@@ -1245,8 +1267,8 @@ with tempfile.TemporaryDirectory() as _folder:
         _said = str(_error).replace(_folder, "")
     check.equal("what load complains about, given a good file", _said, "",
                 why='the kind is "bpe", its keys are merges and special_tokens')
-    check.true("load returns a BPETokenizer", isinstance(_tok, BPETokenizer), got=_tok,
-               why="load makes a tokenizer and returns it: cls(...)")
+    check.equal("the type of what load returns", type(_tok).__name__, "BPETokenizer",
+                why="load makes a tokenizer and returns it: cls(...)")
     check.equal("merges", _tok.merges, {(116, 101): 256, (256, 97): 257}, why="in the order of the file")
     check.equal("special tokens", _tok.special_tokens, {"<b>": 258, "<a>": 259}, why="in the order of the file")
     check.equal("'tea<a>' with the loaded tokenizer", _tok.encode("tea<a>", allow_special=True), [257, 259],
@@ -1563,11 +1585,12 @@ and one elsewhere, and say what each costs.
 
 GPT-2, GPT-4, Llama 3 and most others use byte-level BPE, as you do. GPT-2's 50,257 tokens are 256
 bytes, 50,000 merges and one special token, `<|endoftext|>`. The differences are in the pattern and in
-speed. Later patterns split numbers after three digits, so that arithmetic is less of a puzzle, and
-keep `'s` apart. OpenAI's `tiktoken` and Hugging Face's `tokenizers` are written in Rust, use a heap
-instead of walking over a piece again and again, and many threads; with the same merges they give the
-same ids as yours, which our tests check against `tokenizers`. `tiktoken` raises an error when a special
-name occurs in text and nobody said whether it counts; `tokenizers` always lets it count. SentencePiece
+speed. Later patterns split numbers after three digits, so that arithmetic is less of a puzzle. OpenAI's
+`tiktoken` and Hugging Face's `tokenizers` are written in Rust, use many threads, and do not walk over a
+long piece again for every merge; with the same pieces and merges, ids are the same as
+yours, which our tests check against `tokenizers`. `tiktoken` raises an error when a special
+name occurs in text and nobody said whether it counts; `tokenizers` lets it count unless told otherwise.
+SentencePiece
 trains on raw text with the space as a letter, often with *unigram*, which starts with a large
 vocabulary and throws out what helps least.
 
@@ -1589,15 +1612,22 @@ Sources: Gage 1994 (the compression method); Sennrich, Haddow & Birch 2016 (for 
 | `invalid start byte` | as above | hand `errors` on to `bytes.decode` |
 | `unhashable type: 'list'` | a list as a key of a dictionary | a piece is a tuple: `tuple(merge_pair(...))`; a pair too |
 | `changed size during iteration` | a dictionary or set was changed inside a loop over it | loop over a copy, or over the old piece's pairs |
-| `list index out of range` | the neighbour of the last id was asked for | `i + 1 < len(ids)` first |
+| `index out of range` | the neighbour of the last id was asked for | n ids have n - 1 pairs: `i + 1 < len(ids)` first |
 | `is empty` | the largest or smallest of nothing | a piece of one byte has no pair; no pieces have none either |
 | `empty sequence` | the largest or smallest of nothing | a piece of one byte has no pair; no pieces have none either |
+| `instances of 'NoneType'` | a pair without a merge has no rank to compare | give `.get` a second argument, larger than every id |
+| `'int' object is not iterable` | `+=` of a single id onto a list | `append` one id, `+=` a list of them |
 | `expected a bytes-like object` | `b"".join` got numbers | look the bytes up: `self.vocabulary[i]` |
 | `expected str instance` | `"".join` got numbers or bytes | look the text up; bytes are joined with `b"".join` |
-| `must be in range(0, 256)` | `bytes([id])` of a merged token | only the first 256 are bytes; a merge joins the bytes of its parts |
-| `keys must be str` | a dictionary with pairs as keys went into JSON | a list of the pairs, in order |
+| `must be in range(0, 256)` | `bytes(...)` of the id of a merge | only the first 256 ids are bytes; a merge joins the bytes of its parts |
 | `must be below` | merges out of order, or a file of another kind | the order of `merges` is the tokenizer |
 | `no room for` | `vocab_size` counts the bytes and special tokens, too | ask for more |
+| `keys must be str` | a dictionary with pairs as keys went into JSON | a list of the pairs, in order |
+| `is not JSON serializable` | JSON knows lists, dictionaries, strings and numbers | `list(...)` of the keys |
+| `no attribute 'write'` | a path is not an open file | `write_state(path, state)` |
+| `no attribute 'most_common'` | a plain dictionary, not a Counter | `max(counts.values())` works for both |
+| `KeyError` | a lookup of something that is not there, or in the wrong direction | `ids` leads from characters to numbers, `texts` and `vocabulary` from numbers to text; counting needs a `Counter` |
 | `NoneType` | a function without `return` | its last line |
-| `took longer than` | a loop that never ends: an index or a list that stays the same | `i += 1` in every branch; `ids = merge_pair(...)` |
+| `never ends` | an index or a list that stays the same in a `while` loop | `i += 1` in every branch; `ids = merge_pair(...)` |
+| `too much memory` | the same: a list that grows in a loop that never ends | `i += 1` in every branch |
 """
