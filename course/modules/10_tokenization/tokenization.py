@@ -1587,12 +1587,11 @@ GPT-2, GPT-4, Llama 3 and most others use byte-level BPE, as you do. GPT-2's 50,
 bytes, 50,000 merges and one special token, `<|endoftext|>`. The differences are in the pattern and in
 speed. Later patterns split numbers after three digits, so that arithmetic is less of a puzzle. OpenAI's
 `tiktoken` and Hugging Face's `tokenizers` are written in Rust, use many threads, and do not walk over a
-long piece again for every merge; with the same pieces and merges, ids are the same as
-yours, which our tests check against `tokenizers`. `tiktoken` raises an error when a special
-name occurs in text and nobody said whether it counts; `tokenizers` lets it count unless told otherwise.
-SentencePiece
-trains on raw text with the space as a letter, often with *unigram*, which starts with a large
-vocabulary and throws out what helps least.
+long piece again for every merge; with the same pieces and merges, ids are the same as yours, which our
+tests check against `tokenizers`. `tiktoken` raises an error when a special name occurs in text and
+nobody said whether it counts; `tokenizers` lets it count unless told otherwise. SentencePiece trains on
+raw text with the space as a letter, often with *unigram*, which starts with a large vocabulary and
+throws out what helps least.
 
 What we are not building: normalisation (`é` is one character or two, and the tokens differ; models see
 that as two spellings), a unigram trainer, and tokens that cross pieces.
