@@ -100,7 +100,14 @@ def replayed(merges, piece):
 
 def random_text(seed, length=60):
     rng = random.Random(seed)
-    ranges = [(32, 127), (0, 32), (0x80, 0x250), (0x590, 0x600), (0xD800, 0xE000), (0x1F600, 0x1F650)]
+    ranges = [
+        (32, 127),
+        (0, 32),
+        (0x80, 0x250),
+        (0x590, 0x600),
+        (0xD800, 0xE000),
+        (0x1F600, 0x1F650),
+    ]
     ranges += [(0x4E00, 0x4E20), (0, 0x110000), (97, 100)]
     return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(length)))
 
@@ -399,7 +406,9 @@ def test_special_tokens_in_training_text_are_not_learned_from():
     assert not any(set(b"<us>") >= set(marked.vocabulary[i]) for i in marked.merges.values())
 
 
-@pytest.mark.parametrize("merges", [[(256, 97)], [(97, 98), (97, 98)], [(97, 98), (257, 97)], [(-1, 97)]])
+@pytest.mark.parametrize(
+    "merges", [[(256, 97)], [(97, 98), (97, 98)], [(97, 98), (257, 97)], [(-1, 97)]]
+)
 def test_impossible_merges_are_refused(merges):
     with pytest.raises(ValueError, match="merge"):
         BPETokenizer(merges)
@@ -443,7 +452,9 @@ def test_special_tokens_never_come_from_ordinary_text(story):
         assert story.decode(ids) == text
         allowed = story.encode(text, allow_special=True)
         longest_first = re.findall(r"<end>er|<end>|<\|x\|>", text)
-        assert [i for i in allowed if i in special] == [story.special_tokens[n] for n in longest_first]
+        assert [i for i in allowed if i in special] == [
+            story.special_tokens[n] for n in longest_first
+        ]
         assert story.decode(allowed) == text
 
 
@@ -478,7 +489,15 @@ def test_char_file_brings_the_tokenizer_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"kind": "bpe"}', '{"kind": "bpe", "merges": 3, "special_tokens": []}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"kind": "bpe"}',
+        '{"kind": "bpe", "merges": 3, "special_tokens": []}',
+    ],
 )
 @pytest.mark.parametrize("kind", ["BPETokenizer", "CharTokenizer"])
 def test_damaged_files_are_named(tmp_path, content, kind):
