@@ -1,0 +1,1 @@
+"""Hidden variants of module 13."""
