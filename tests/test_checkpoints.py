@@ -76,6 +76,27 @@ BROKEN = [
      "Trainer.load_state_dict = _forgetful"),
     (7, "core.training", "keep_steps_and_patience_in_bounds",
      "EarlyStopping.should_stop = lambda self, losses: False"),
+    (8, "data.loader", "hand_out_every_row_once",
+     "TensorDataset.__getitems__ = lambda self, i: tuple(a[i * 0 + 1] for a in self.arrays)"),
+    (8, "data.loader", "repeat_an_epoch_exactly",
+     "DataLoader._next_key = lambda self: (self.seed, int(np.random.default_rng().integers(99)))"),
+    (8, "data.loader", "read_what_others_wrote",
+     "def read_idx(path, published=None):\n    raw = Path(path).read_bytes()\n"
+     "    return np.frombuffer(raw[16:], dtype=np.uint8).reshape(2, 3, 4)"),
+    (8, "data.loader", "hide_the_waiting",
+     "def prefetched(batches, count):\n    yield from batches"),
+    (8, "data.loader", "change_images_but_not_what_they_show",
+     "Cutout.__call__ = lambda self, images, generator: images"),
+    (9, "nn.conv", "find_the_edges",
+     "def conv2d_forward(x, weight, bias, stride, padding):\n"
+     "    return conv2d_explicit(x, weight[..., ::-1], bias, stride, padding)"),
+    (9, "nn.conv", "learn_a_filter_that_nobody_shows",
+     "Conv2d.parameters = lambda self: [self.bias]"),
+    (9, "nn.conv", "see_a_shape_wherever_it_stands",
+     "BatchNorm2d._move = lambda self, running, towards: None"),
+    (9, "nn.conv", "judge_a_picture_alone",
+     "_eval = BatchNorm2d.forward\ndef _always(self, x, forward=_eval):\n"
+     "    self.training = True\n    return forward(self, x)\nBatchNorm2d.forward = _always"),
 ]  # fmt: skip
 
 
@@ -96,7 +117,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 7)
+    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 13)
 
 
 @contextmanager

@@ -526,7 +526,7 @@ class MLP(Module):
 
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0, bias: bool = True) -> None:
         self.up, self.down = Linear(dim, hidden, bias=bias), Linear(hidden, dim, bias=bias)
-        self.act, self.dropout = GELU(), Dropout(dropout)
+        self.act, self.dropout = GELU(approximate="tanh"), Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D). Cost: 4*D*hidden FLOPs per token."""
