@@ -136,12 +136,16 @@ def norm(w, at, x):
     return F.rms_norm(x, x.shape[-1:], w[f"{at}.weight"], eps=1e-6)
 
 
+def gelu(x):
+    return F.gelu(x, approximate="tanh")
+
+
 def mlp(w, at, x):
     if f"{at}.gate.weight" in w:
         return linear(
             w, f"{at}.down", F.silu(linear(w, f"{at}.gate", x)) * linear(w, f"{at}.up", x)
         )
-    return linear(w, f"{at}.down", F.gelu(linear(w, f"{at}.up", x)))
+    return linear(w, f"{at}.down", gelu(linear(w, f"{at}.up", x)))
 
 
 def turned(x):
@@ -225,7 +229,7 @@ def torch_layer(w, kind, dim, heads, hidden):
         names.update({"norm_cross": "norm2", "norm2": "norm3"})
         names["cross.out"] = "multihead_attn.out_proj"
     layer = kind(
-        dim, heads, hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        dim, heads, hidden, dropout=0.0, activation=gelu, batch_first=True, norm_first=True
     )
     state = {
         f"{its}.{end}": w[f"{mine}.{end}"]

@@ -47,7 +47,7 @@ def np_rms_norm(x, weight, eps=1e-6):
 
 
 def np_gelu(x):
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def np_silu(x):
