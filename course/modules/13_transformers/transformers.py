@@ -69,14 +69,20 @@ def _read_only(*arrays):
 
 
 class _Stub(Module):
-    """A stand-in for a part: `work(x)`, and a list of what it was called with."""
+    """A stand-in for a part: `work(x)`. `calls` keeps what it was called with, by name."""
 
-    def __init__(self, work, dim=2):
-        self.work, self.dim, self.calls = work, dim, []
+    def __init__(self, work, names=("context", "mask", "start")):
+        self.work, self.names, self.dim, self.calls = work, names, 2, []
 
     def forward(self, x, *rest, **options):
-        self.calls.append((x, *rest, options))
+        self.calls.append({"x": x, **dict(zip(self.names, rest)), **options})
         return self.work(x)
+
+
+def _named(value, **known):
+    """The name of the known object that `value` is, or what else it is."""
+    names = [name for name, other in known.items() if other is value]
+    return names[0] if names else "None" if value is None else f"another {type(value).__name__}"
 
 
 def _filled(module, **weights):
@@ -305,12 +311,13 @@ def _layer_norm_of(x, weight, bias, eps):
 
 
 _g, _x, _w, _b = _read_only(np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 3.0]), np.ones(3), np.zeros(3))
-check.close("x = [0, 0, 3], g = [1, 0, 0], weight 1, eps=0", layer_norm_gradient(_g, None, _x, _w, _b, eps=0.0),
+_out = _layer_norm_of(_x, _w, _b, 0.0)
+check.close("x = [0, 0, 3], g = [1, 0, 0], weight 1, eps=0", layer_norm_gradient(_g, _out, _x, _w, _b, eps=0.0),
             [0.353553, -0.353553, 0], why="1/2, -1/2 and 0, times the scale 0.7071: the table above")
 check.close("the same with weight [4, 1, 1]",
-            layer_norm_gradient(_g, None, _x, np.array([4.0, 1.0, 1.0]), _b, eps=0.0),
+            layer_norm_gradient(_g, _out * [4.0, 1.0, 1.0], _x, np.array([4.0, 1.0, 1.0]), _b, eps=0.0),
             [1.414214, -1.414214, 0], why="g * weight arrives at n: four times as much")
-_x, _w, _b = np.array([[0.5, -1.0, 2.0], [3.0, 1.0, 0.5]]), np.array([1.5, -0.5, 2.0]), np.array([0.1, 0.2, 0.3])
+_x, _w, _b = np.array([[0.5, -1.0, 2.0], [3.0, 1.0, 0.5]]), np.array([1.5, 0.0, -2.0]), np.array([0.1, 0.2, 0.3])
 
 
 def _guarded(g, out, x, weight, bias, eps):
@@ -322,7 +329,8 @@ for _eps in (1e-5, 0.5):
                lambda x, w, b, eps, _eps=_eps: _layer_norm_of(x, w, b, _eps), _x, _w, _b, _eps,
                why="compared with central differences: each token has its own mean, variance and scale")
 _x = np.random.default_rng(3).normal(size=(2, 2, 5))
-_got = layer_norm_gradient(np.random.default_rng(4).normal(size=_x.shape), None, _x, np.ones(5), np.zeros(5))
+_out = _layer_norm_of(_x, 1.0, 0.0, 1e-5)
+_got = layer_norm_gradient(np.random.default_rng(4).normal(size=_x.shape), _out, _x, np.ones(5), np.zeros(5))
 check.close("sum of each token's gradient, (2, 2, 5)", np.asarray(_got).sum(axis=-1), np.zeros((2, 2)),
             why="all numbers up by the same changes nothing, so nothing may point that way", atol=1e-6)
 
@@ -444,9 +452,9 @@ def rms_norm_gradient(g, out, x, weight, eps=1e-6):
 
 # %% check="rms_norm_gradient" points=4
 _g, _x, _w = _read_only(np.array([1.0, 0.0]), np.array([1.0, 7.0]), np.ones(2))
-check.close("x = [1, 7], g = [1, 0], weight 1, eps=0", rms_norm_gradient(_g, None, _x, _w, eps=0.0),
+check.close("x = [1, 7], g = [1, 0], weight 1, eps=0", rms_norm_gradient(_g, _x / 5, _x, _w, eps=0.0),
             [0.196, -0.028], why="(1 - 0.1 * 0.2) / 5 and (0 - 0.1 * 1.4) / 5")
-_x, _w = np.array([[0.5, -1.0, 2.0], [3.0, 1.0, 0.5]]), np.array([1.5, -0.5, 2.0])
+_x, _w = np.array([[0.5, -1.0, 2.0], [3.0, 1.0, 0.5]]), np.array([1.5, 0.0, -2.0])
 
 
 def _guarded(g, out, x, weight, eps):
@@ -542,7 +550,7 @@ check.tensor("up [1, -1], down [1, 2]: of 1 and of 2", _mlp(Tensor([[1.0], [2.0]
 _mlp.dropout = _Stub(lambda x: x * 0)
 check.tensor("with a dropout that drops everything", _mlp(Tensor([[1.0]])), [[0.0]],
              why="dropout comes last: what the block gets added is what dropout left")
-check.equal("shape that dropout saw", _mlp.dropout.calls[-1][0].shape if _mlp.dropout.calls else None, (1, 1),
+check.equal("shape that dropout saw", _mlp.dropout.calls[-1]["x"].shape if _mlp.dropout.calls else None, (1, 1),
             why="the result of `down`, width D, and not the wide middle")
 manual_seed(1)
 _mlp, _x = MLP(3, 5), Tensor(np.random.default_rng(0).normal(size=(2, 4, 3)), requires_grad=True)
@@ -665,13 +673,12 @@ _mask = np.ones((1, 1), dtype=bool)
 check.tensor("attention = swap * 10, mlp = * 100: of [1, 3]", _made(_x, _mask), [[[111, -107]]], rtol=1e-4,
              why="norm1 gives [-1, 1], attention [10, -10], the stream is [11, -7]; norm2 gives [1, -1], the "
                  "mlp [100, -100]: together [111, -107]")
-check.close("what attention saw", _made.attention.calls[0][0], [[[-1, 1]]], rtol=1e-4, why="norm1 of the stream")
-check.close("what the mlp saw", _made.mlp.calls[0][0], [[[1, -1]]], rtol=1e-4,
+check.close("what attention saw", _made.attention.calls[0]["x"], [[[-1, 1]]], rtol=1e-4, why="norm1 of the stream")
+check.close("what the mlp saw", _made.mlp.calls[0]["x"], [[[1, -1]]], rtol=1e-4,
             why="norm2 of the stream after attention has added to it")
-_got = _made.attention.calls[0][1:]
-check.true("attention was called with mask=mask, and nothing else", len(_got) == 1 and list(_got[0]) == ["mask"]
-           and _got[0]["mask"] is _mask, got=[str(type(_part).__name__) for _part in _got[:-1]] + sorted(_got[-1]),
-           why="its second argument is the context: a mask there would be looked at as if it were text")
+_call = _made.attention.calls[0]
+check.equal("attention's context and mask", [_named(_call.get("context"), mask=_mask), _named(_call.get("mask"), mask=_mask)],
+            ["None", "mask"], why="its second argument is the context: a mask there would be looked at as if it were text")
 _made = _block()
 _made.dropout = _Stub(lambda x: x * 0)
 check.tensor("with a dropout that drops everything: of [1, 3]", _made(_x), [[[-99, 103]]], rtol=1e-4,
@@ -790,17 +797,15 @@ check.tensor("swap * 10, then + [1, 2], then * 100: of [1, 3], [5, 4], [2, 6]", 
              why="[1, 3] + [10, -10] = [11, -7], + [1, 2] = [12, -5], norm2 [1, -1] * 100. The stream collects "
                  "all three answers")
 _call = _made.attention.calls[0]
-check.close("the mask of self-attention, 3 tokens", _call[-1].get("mask"), np.tri(3),
+check.close("the mask of self-attention, 3 tokens", _call.get("mask"), np.tri(3),
             why="causal: token 0 must not see token 1, which it shall predict")
 _call = _made.cross.calls[0]
-check.close("what cross-attention asks with", _call[0], [[[1, -1], [-1, 1], [1, -1]]], rtol=1e-4,
+check.close("what cross-attention asks with", _call["x"], [[[1, -1], [-1, 1], [1, -1]]], rtol=1e-4,
             why="norm_cross of the stream after self-attention: [11, -7], [-5, 14], [12, -4]")
-check.true("cross-attention looks at the memory as it is", len(_call) > 2 and _call[1] is _memory,
-           why="keys and values come from the encoder, whose last norm has dealt with them already",
-           got=[str(type(_part).__name__) for _part in _call])
-_third = _call[2] if len(_call) > 3 else _call[-1].get("mask")
-check.true("cross-attention's mask is memory_mask", _third is _mask, got="None" if _third is None else "another",
-           why="padding of the source must not be looked at, and nothing in the source is in the future")
+check.equal("cross-attention's context", _named(_call.get("context"), memory=_memory, memory_mask=_mask), "memory",
+            why="keys and values come from the encoder, whose last norm has dealt with them already")
+check.equal("cross-attention's mask", _named(_call.get("mask"), memory_mask=_mask), "memory_mask",
+            why="padding of the source must not be looked at, and nothing in the source is in the future")
 _made = _decoder(dropout=_Stub(lambda x: x * 0))
 check.tensor("with a dropout that drops everything", _made(_x, _memory), [[[-99, 103], [105, -96], [-98, 106]]],
              rtol=1e-4,
@@ -921,18 +926,19 @@ class Transformer(Module):
 # %% check="Transformer.decode" points=5
 manual_seed(5)
 _model = Transformer(4, 6, dim=4, heads=2, layers=2, max_length=8)
-_model.decoder[0], _model.decoder[1] = _Stub(lambda x: x + 1.0), _Stub(lambda x: x * x)
+for _place, _work in enumerate((lambda x: x + 1.0, lambda x: x * x)):
+    _model.decoder[_place] = _Stub(_work, names=("memory", "memory_mask"))
 _memory, _mask = Tensor(np.ones((1, 2, 4))), np.array([[[[True, False]]]])
 _logits = _model.decode([[5, 0, 5]], _memory, _mask)
 _seen = _model.target.weight.data[[5, 0, 5]] * 2 + _model.positions.table.data[:3]
-check.close("what the first block saw of tokens [5, 0, 5]", _model.decoder[0].calls[0][0].data[0], _seen,
+_calls = [*_model.decoder[0].calls, *_model.decoder[1].calls]
+check.equal("calls of the two blocks of the decoder", len(_calls), 2, why="each once")
+check.close("what the first block saw of tokens [5, 0, 5]", _calls[0]["x"].data[0], _seen,
             why="rows of the target's table times √4, plus the waves of positions 0, 1, 2")
-_call = _model.decoder[1].calls[0] if _model.decoder[1].calls else ()
-check.true("the second block got the first one's result, the memory and its mask",
-           len(_call) > 2 and np.allclose(_call[0].data[0], _seen + 1) and _call[1] is _memory
-           and any(_part is _mask for _part in (*_call[2:-1], *_call[-1].values())),
-           got=[str(type(_part).__name__) for _part in _call[:-1]],
-           why="a block's result is the next one's input, and every block looks at the memory")
+check.equal("the memory and the memory_mask of both blocks",
+            [_named(_call.get(_name), memory=_memory, mask=_mask) for _call in _calls for _name in ("memory", "memory_mask")],
+            ["memory", "mask"] * 2, why="every block looks at the memory, and not at its padding")
+check.close("what the second block saw", _calls[1]["x"].data[0], _seen + 1, why="the first one's result")
 _normed = _plain_norm((_seen + 1) ** 2)
 check.tensor("logits of tokens [5, 0, 5]", _logits,
              [_normed @ _model.head.weight.data.T + _model.head.bias.data], rtol=1e-4, atol=1e-5,
@@ -1133,7 +1139,12 @@ def _spreads(config):
     return {name: (p.data.std(), p.data.mean()) for name, p in model.named_parameters()}
 
 
-_found = _spreads(GPTConfig(100, 64, dim=32, heads=2, layers=8, tie_weights=False))
+_config = GPTConfig(100, 64, dim=32, heads=2, layers=8, tie_weights=False)
+_found = _spreads(_config)
+check.equal("dtypes of the parameters", sorted({str(_p.data.dtype) for _p in GPT(_config).parameters()}), ["float32"],
+            why="normal_ fills the array that is there; a new one from NumPy would be float64")
+check.true("the same manual_seed, the same start", _found == _spreads(_config),
+           why="normal_ draws from the framework's generator: only so can a run be repeated")
 for _name in ("embedding.weight", "positions.weight", "blocks.0.attention.query.weight", "blocks.7.mlp.up.weight",
               "head.weight"):
     check.close(f"spread of {_name}", _found[_name][0], 0.02, rtol=0.12, why="a matrix: normal numbers, std 0.02")
@@ -1241,30 +1252,28 @@ def _gpt(*stubs, **kinds):
     manual_seed(8)
     model = GPT(GPTConfig(6, 8, dim=4, heads=2, layers=2, **kinds))
     for place, work in enumerate(stubs):
-        model.blocks[place] = _Stub(work)
+        model.blocks[place] = _Stub(work, names=("mask",))
     return model
 
 
 _model = _gpt(lambda x: x + 1.0, lambda x: x * x)
 _logits = _model([[5, 0, 5], [1, 2, 3]])
 _seen = _model.embedding.weight.data[[[5, 0, 5], [1, 2, 3]]] + _model.positions.weight.data[:3]
-check.close("what the first block saw of tokens [5, 0, 5] and [1, 2, 3]", _model.blocks[0].calls[0][0], _seen,
+check.close("what the first block saw of tokens [5, 0, 5] and [1, 2, 3]", _model.blocks[0].calls[0]["x"], _seen,
             why="rows of the table plus the rows of positions 0, 1, 2")
-_call = _model.blocks[0].calls[0]
-_masks = [*_call[1:-1], *_call[-1].values()]
-check.close("the mask that the blocks got", _masks[0] if _masks else None, np.tri(3, dtype=bool),
+check.close("the mask that the blocks got", _model.blocks[0].calls[0].get("mask"), np.tri(3, dtype=bool),
             why="causal, for the 3 tokens that are there: token t sees 0 to t")
-check.close("what the second block saw", _model.blocks[1].calls[0][0], _seen + 1, why="the first one's result")
+check.close("what the second block saw", _model.blocks[1].calls[0]["x"], _seen + 1, why="the first one's result")
 check.tensor("logits", _logits, _plain_norm((_seen + 1) ** 2) @ _model.head.weight.data.T, rtol=1e-3,
              why="head(norm(what the last block gave)): plain logits, 6 per token")
 _model = _gpt(lambda x: x + 0.0, lambda x: x + 0.0, positions="rotary")
 _model([[5, 0]])
-check.close("what the first block saw with rotary positions", _model.blocks[0].calls[0][0],
+check.close("what the first block saw with rotary positions", _model.blocks[0].calls[0]["x"],
             [_model.embedding.weight.data[[5, 0]]], why="self.positions is None: attention turns queries and keys")
 _model = _gpt(lambda x: x, lambda x: x)
 _model.dropout = _Stub(lambda x: x * 0)
 _model([[5, 0]])
-check.close("what the first block saw when dropout drops everything", _model.blocks[0].calls[0][0], np.zeros((1, 2, 4)),
+check.close("what the first block saw when dropout drops everything", _model.blocks[0].calls[0]["x"], np.zeros((1, 2, 4)),
             why="dropout comes after tokens and positions were added, before the blocks")
 for _config in (GPTConfig(20, 16, dim=8, heads=2, layers=2),
                 GPTConfig.llama(20, 16, dim=8, heads=4, layers=2, kv_heads=2)):
@@ -2055,12 +2064,13 @@ Press & Wolf 2017 (tying); Radford et al. 2019 (GPT-2); Touvron et al. 2023 (Lla
 | `Does the tokenizer have more tokens` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
 | `does not exist` | a misspelled setting | the names in `KINDS` |
 | `read-only` | a rule wrote into `g` or x | `g = g * weight`, not `g *= weight` |
-| `could not be broadcast` | a mean without `keepdims`, or a mask of another length than the text | `keepdims=True`; `causal_mask(x.shape[1])` |
-| `operands could not be broadcast` | the same | the shapes in the message, from the right |
+| `be broadcast together` | a mean without `keepdims`, or a mask of another length than the text | `keepdims=True`; `causal_mask(x.shape[1])` |
 | `do not broadcast` | a part that changed the width, or a mask of another length | what is added must have the stream's shape (B, T, D) |
 | `inner sizes` | a tensor of another width reached a Linear | norm, branch, add: nothing between them changes D |
 | `'NoneType' object is not callable` | positions or cross-attention that this model does not have | `if self.positions is not None` |
 | `missing 1 required positional argument` | a block of the decoder was called without its memory, or a Sequential as a whole | loop over the blocks |
+| `takes 2 positional arguments but 3 were given` | a Sequential was called with a mask or a memory | loop over its blocks |
+| `no attribute 'astype'` | sampling got a Tensor | its array: `model(seen).data[0, -1]` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `does not support ufuncs` | NumPy met a Tensor | its array is `.data` |
 | `Probabilities contain NaN` | the logits are nan: the training has exploded | the loss before; a lower learning rate, clipping |
