@@ -476,6 +476,12 @@ def test_cuts_do_not_change_what_they_are_given():
     np.testing.assert_array_equal(candidates(np.array([1.0, 3.0]), temperature=0)[0], [1])
 
 
+@pytest.mark.parametrize("logits", [np.zeros((1, 4)), Tensor([1.0, 2.0]), [1.0, 2.0]])
+def test_candidates_wants_one_row(logits):
+    with pytest.raises(ValueError, match="one row"):
+        candidates(logits)
+
+
 @pytest.mark.parametrize(
     "knobs",
     [

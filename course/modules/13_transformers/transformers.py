@@ -228,7 +228,8 @@ def standardize(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
 # %% check="standardize" points=4
 _x, = _read_only(np.array([[1.0, 1.0, 5.0, 5.0], [0.0, 0.0, 0.0, 8.0]], dtype=np.float32))
 _pair = standardize(_x, 0.0)
-check.equal("what comes back", type(_pair).__name__, "tuple", why="two arrays: normal, scale")
+check.equal("what comes back", [type(_pair).__name__, *(type(_part).__name__ for _part in _pair)],
+            ["tuple", "ndarray", "ndarray"], why="two plain arrays, (normal, scale): rules work on arrays, not Tensors")
 check.close("normal of [1, 1, 5, 5] and [0, 0, 0, 8], eps=0", _pair[0],
             [[-1, -1, 1, 1], [-0.57735, -0.57735, -0.57735, 1.73205]],
             why="each row by itself. Row 2: mean 2, variance (4 + 4 + 4 + 36) / 4 = 12, and 6 / √12 = 1.732")
@@ -782,20 +783,20 @@ class DecoderBlock(Block):
 
 # %% check="DecoderBlock.forward" points=6
 def _decoder(**stubs):
-    """A decoder block of width 2 with stand-ins: swap * 10, cross: [1, 2] in every place, mlp: * 100."""
+    """A decoder block of width 2 with stand-ins: swap * 10, cross: [-20, 0] in every place, mlp: * 100."""
     made = DecoderBlock(2, 1, cross=True)
     made.attention, made.mlp = _Stub(lambda x: x[:, :, ::-1] * 10), _Stub(lambda x: x * 100)
-    made.cross = _Stub(lambda x: x * 0 + Tensor([1.0, 2.0]))
+    made.cross = _Stub(lambda x: x * 0 + Tensor([-20.0, 0.0]))
     vars(made).update(stubs)
     return made
 
 
 _x, _memory = Tensor([[[1.0, 3.0], [5.0, 4.0], [2.0, 6.0]]]), Tensor([[[7.0, 9.0], [7.0, 8.0], [5.0, 5.0]]])
 _made, _mask = _decoder(), np.array([[[[True, True, False]]]])
-check.tensor("swap * 10, then + [1, 2], then * 100: of [1, 3], [5, 4], [2, 6]", _made(_x, _memory, _mask),
-             [[[112, -105], [-104, 116], [113, -102]]], rtol=1e-4,
-             why="[1, 3] + [10, -10] = [11, -7], + [1, 2] = [12, -5], norm2 [1, -1] * 100. The stream collects "
-                 "all three answers")
+check.tensor("swap * 10, then [-20, 0], then * 100: of [1, 3], [5, 4], [2, 6]", _made(_x, _memory, _mask),
+             [[[-109, 93], [-125, 114], [-108, 96]]], rtol=1e-4,
+             why="[1, 3] + [10, -10] = [11, -7], + [-20, 0] = [-9, -7], and norm2 of that * 100 = [-100, 100]: the stream "
+                 "collects all three answers, one after the other")
 _call = _made.attention.calls[0]
 check.close("the mask of self-attention, 3 tokens", _call.get("mask"), np.tri(3),
             why="causal: token 0 must not see token 1, which it shall predict")
@@ -1140,9 +1141,10 @@ def _spreads(config):
 
 
 _config = GPTConfig(100, 64, dim=32, heads=2, layers=8, tie_weights=False)
+_kinds = {str(getattr(_p.data, "dtype", type(_p.data).__name__)) for _p in GPT(_config).parameters()}
+check.equal("what the parameters' data are", sorted(_kinds), ["float32"],
+            why="normal_ and data[...] = 0 fill the array that is there; another array or number must not take its place")
 _found = _spreads(_config)
-check.equal("dtypes of the parameters", sorted({str(_p.data.dtype) for _p in GPT(_config).parameters()}), ["float32"],
-            why="normal_ fills the array that is there; a new one from NumPy would be float64")
 check.true("the same manual_seed, the same start", _found == _spreads(_config),
            why="normal_ draws from the framework's generator: only so can a run be repeated")
 for _name in ("embedding.weight", "positions.weight", "blocks.0.attention.query.weight", "blocks.7.mlp.up.weight",
@@ -1192,6 +1194,8 @@ def _sizes(tie):
 
 _tied, _apart = _sizes(True), _sizes(False)
 _one, _two = _tied.head.weight, _tied.embedding.weight
+check.equal("head.weight and embedding.weight are", [type(_one).__name__, type(_two).__name__], ["Parameter"] * 2,
+            why="what an optimizer finds and Linear multiplies with")
 _kin = "in the same memory" if np.shares_memory(_one.data, _two.data) else "of its own memory"
 _alike = "the same numbers" if np.array_equal(_one.data, _two.data) else "other numbers"
 check.true("head.weight is embedding.weight", _one is _two,
@@ -1214,8 +1218,8 @@ check.close("the shared gradient", _tied.embedding.weight.grad, _apart.embedding
 """
 ### The forward pass
 
-All of it, in the order of the picture: the tokens' rows, plus positions (`self.positions` is None when they are
-rotary: then attention turns queries and keys by itself), dropout, the blocks one after the other with a causal mask,
+All of it, in the order of the picture: the tokens' rows, positions (`self.positions(x)` gives back x with them added; it
+is None when they are rotary: then attention turns queries and keys by itself), dropout, the blocks one after the other with a causal mask,
 the last norm, the head. The result is logits: no softmax, because the loss wants logits, and so does sampling.
 
 ```
@@ -1248,9 +1252,10 @@ def forward(self, tokens) -> Tensor:
 
 # %% check="GPT.forward" points=6
 def _gpt(*stubs, **kinds):
-    """A GPT of width 4, context 8 and 6 words, whose blocks are stand-ins."""
+    """A GPT of width 6, context 8 and 6 words, whose blocks are stand-ins, and with a head of its own."""
     manual_seed(8)
-    model = GPT(GPTConfig(6, 8, dim=4, heads=2, layers=2, **kinds))
+    model = GPT(GPTConfig(6, 8, dim=6, heads=1, layers=2, tie_weights=False, **kinds))
+    model.head.weight.data *= 50
     for place, work in enumerate(stubs):
         model.blocks[place] = _Stub(work, names=("mask",))
     return model
@@ -1273,7 +1278,7 @@ check.close("what the first block saw with rotary positions", _model.blocks[0].c
 _model = _gpt(lambda x: x, lambda x: x)
 _model.dropout = _Stub(lambda x: x * 0)
 _model([[5, 0]])
-check.close("what the first block saw when dropout drops everything", _model.blocks[0].calls[0]["x"], np.zeros((1, 2, 4)),
+check.close("what the first block saw when dropout drops everything", _model.blocks[0].calls[0]["x"], np.zeros((1, 2, 6)),
             why="dropout comes after tokens and positions were added, before the blocks")
 for _config in (GPTConfig(20, 16, dim=8, heads=2, layers=2),
                 GPTConfig.llama(20, 16, dim=8, heads=4, layers=2, kv_heads=2)):
@@ -1333,6 +1338,16 @@ def parameter_count(config: GPTConfig) -> int:
     ### END SOLUTION
 
 # %% check="parameter_count" points=5
+_built, _init = [], GPT.__init__
+GPT.__init__ = lambda self, config: _built.append(config) or _init(self, config)
+try:
+    parameter_count(GPTConfig(11, 6, dim=8, heads=4, layers=3))
+finally:
+    GPT.__init__ = _init
+check.equal("models built while counting", len(_built), 0,
+            why="the largest ones do not fit into this machine: count from the numbers of the configuration")
+if _built:  # a check that fails goes on when it looks for known mistakes, and Llama would be built below
+    parameter_count = len
 check.equal("parameters of GPT-2 small", parameter_count(GPTConfig(50257, 1024, dim=768, heads=12, layers=12)),
             124_439_808, why="the published model: 38,597,376 in the table, 786,432 positions, 12 blocks of 7,087,872, "
                              "a last norm of 1,536")
@@ -1498,12 +1513,15 @@ given.
 
 # %% given="check_sampling"
 #| exporti
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises ValueError for knobs that would leave no token to choose from."""
-    if not temperature >= 0:
+def check_sampling(logits, temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raises ValueError for logits that are not one row, or knobs that leave no token to choose."""
+    if not isinstance(logits, np.ndarray) or logits.ndim != 1:
         raise ValueError(
-            f"temperature={temperature} must be 0 or more. 0 always takes the likeliest token."
+            f"sampling: a {type(logits).__name__} of shape {np.shape(logits)} is not one row of "
+            "logits, an array (V,). The last token's row is model(tokens).data[0, -1]."
         )
+    if not temperature >= 0:
+        raise ValueError(f"temperature={temperature} must be 0 (always the likeliest) or more.")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k={top_k} leaves no token. Keep 1 or more, or all with None.")
     if top_p is not None and not 0 < top_p <= 1:
@@ -1520,13 +1538,14 @@ def candidates(
     """(tokens, shares): what may be written next, the likeliest first, and how likely each is.
 
     logits: (V,); tokens: whole numbers, shares: float64, both (n,), adding up to 1.
-    Raises ValueError for a negative temperature, top_k below 1, top_p outside of (0, 1].
+    Raises ValueError for logits that are not one row, a negative temperature, top_k below 1, top_p
+    outside of (0, 1].
 
     >>> tokens, shares = candidates(np.log([2.0, 8.0, 2.0, 4.0]), top_k=3, top_p=0.7)
     >>> tokens.tolist(), shares.round(3).tolist()
     ([1, 3], [0.667, 0.333])
     """
-    check_sampling(temperature, top_k, top_p)
+    check_sampling(logits, temperature, top_k, top_p)
     ### BEGIN SOLUTION
     tokens = np.argsort(-logits, kind="stable")
     if temperature == 0:
@@ -2063,14 +2082,17 @@ Press & Wolf 2017 (tying); Radford et al. 2019 (GPT-2); Touvron et al. 2023 (Lla
 | `inhomogeneous shape` | texts of different lengths in one batch | pad them to one length, and mask the padding |
 | `Does the tokenizer have more tokens` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
 | `does not exist` | a misspelled setting | the names in `KINDS` |
-| `read-only` | a rule wrote into `g` or x | `g = g * weight`, not `g *= weight` |
+| `read-only` | something wrote into an array that others still need: `g`, x, the shares | `g = g * weight`, not `g *= weight` |
 | `be broadcast together` | a mean without `keepdims`, or a mask of another length than the text | `keepdims=True`; `causal_mask(x.shape[1])` |
 | `do not broadcast` | a part that changed the width, or a mask of another length | what is added must have the stream's shape (B, T, D) |
-| `inner sizes` | a tensor of another width reached a Linear | norm, branch, add: nothing between them changes D |
+| `inner sizes` | a tensor of another width reached a Linear, or `@` stands where `*` belongs | norm, branch, add: nothing between them changes D |
+| `takes no arguments` | a class was called with a tensor | the layer itself is an attribute, `self.act` |
 | `'NoneType' object is not callable` | positions or cross-attention that this model does not have | `if self.positions is not None` |
-| `missing 1 required positional argument` | a block of the decoder was called without its memory, or a Sequential as a whole | loop over the blocks |
-| `takes 2 positional arguments but 3 were given` | a Sequential was called with a mask or a memory | loop over its blocks |
-| `no attribute 'astype'` | sampling got a Tensor | its array: `model(seen).data[0, -1]` |
+| `missing 1 required positional argument` | something was called with too little: `standardize` without eps, a decoder without its memory | the call in the last line shown |
+| `Sequential.forward() takes 2 positional` | a Sequential was called with a mask or a memory | loop over its blocks |
+| `is not one row of` | sampling got a Tensor, or the logits of all tokens | `model(seen).data[0, -1]` |
+| `object has no attribute 'shape'` | positions got the token numbers | they take the vectors, and give them back with positions added |
+| `'Tensor' object has no attribute` | a norm, an activation or an array's method was asked of a Tensor | layers are called, `self.act(x)`; an array is `.data` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `does not support ufuncs` | NumPy met a Tensor | its array is `.data` |
 | `Probabilities contain NaN` | the logits are nan: the training has exploded | the loss before; a lower learning rate, clipping |
