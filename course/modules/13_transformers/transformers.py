@@ -518,9 +518,9 @@ again.
 x (B, T, D)  ->  up (B, T, 4D)  ->  GELU  ->  down (B, T, D)  ->  dropout
 ```
 
-A case to do by hand, D = 1 and 2 hidden units: `up` has weights 1 and -1, `down` has weights 1 and 2.
-For `x = 1` the result is `1 * GELU(1) + 2 * GELU(-1) = 0.8412 - 2 * 0.1588 = 0.5236`. (GELU in its tanh form, which
-is the one that GPT-2 used.)
+A case to do by hand, D = 1 and 2 hidden units: `up` has weights 1 and -1, `down` has weights 1 and 2. For
+`x = 1` the result is `1 * GELU(1) + 2 * GELU(-1) = 0.8412 - 2 * 0.1588 = 0.5236`. (GELU in its tanh form,
+which is the one that GPT-2 used.)
 
 The constructor is given here and in all later classes: names matter, because `state_dict` is made of them.
 """
@@ -735,8 +735,8 @@ x --+---------------------------> + --+----------------------------> + --+------
 ```
 
 T tokens may look at S others: `self.cross(queries, memory, memory_mask)`, no causal mask there, because the
-source is all known. The memory has its norm already (the encoder's last one). Its answer goes through `self.dropout`,
-too. A block built without `cross=True` has no such branch: `self.cross` is None.
+source is all known. The memory has its norm already (the encoder's last one). What cross-attention says
+goes through `self.dropout`, too. A block built without `cross=True` has no such branch: `self.cross` is None.
 """
 
 # %% exercise="DecoderBlock.forward"
@@ -838,9 +838,9 @@ source (B, S) -> table, positions -> encoder blocks -> norm -> memory (B, S, D)
 target (B, T) -> table, positions -> decoder blocks (look at it) -> norm -> head -> logits (B, T, V)
 ```
 
-Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, so that they can
-also be multiplied by √D on their way in: then they are as large as the waves that are added to them. With D = 4
-and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
+Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, so that
+they can also be multiplied by √D on their way in: then they are as large as the waves that are added to
+them. With D = 4 and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
 
 Two things to watch: it is the *target's* table and the *target's* norm; and the decoder's blocks cannot be
 called as one `self.decoder(x)`, because each needs the memory and its mask as well.
@@ -1049,9 +1049,10 @@ class GPTConfig:
 
 # %% [markdown]
 """
-The next cell builds a GPT from its settings. It is long and holds no surprise: a table, positions, L blocks, a last
-norm, and the **head**, which turns each token's vector into one logit per word of the vocabulary. Three methods are
-missing: how the weights start, how table and head share theirs, and the forward pass. You write them next.
+The next cell builds a GPT from its settings. It is long and holds no surprise: a table, positions, L
+blocks, a last norm, and the **head**, which turns each token's vector into one logit per word of the
+vocabulary. Three methods are missing: how the weights start, how table and head share theirs, and the
+forward pass. You write them next.
 """
 
 # %% given="GPT"
@@ -1097,10 +1098,11 @@ class GPT(Module):
 """
 ### How the weights start
 
-GPT-2 starts all matrices with normal numbers of spread 0.02, and all biases with 0. One more thing: every block
-adds to the stream twice, so after L blocks the stream is a sum of 2 L answers. Independent answers add up by their
-*variance*: the sum of 16 of variance v has variance 16 v, and spread 4 times as large. To keep the stream
-from growing with depth, the layers **that write into the stream** start smaller by that factor:
+We start all matrices as GPT-2 starts most of its own, with normal numbers of spread 0.02, and all biases
+with 0. One more thing: every block adds to the stream twice, so after L blocks the stream is a sum of 2 L
+answers. Independent answers add up by their *variance*: the sum of 16 of variance v has variance 16 v, and
+spread 4 times as large. To keep the stream from growing with depth, the layers **that write into the
+stream** start smaller by that factor:
 
 ```
 L = 8:    2 * 8 = 16 answers are added     spread of the sum: √16 = 4 times one answer's
@@ -1108,8 +1110,8 @@ L = 8:    2 * 8 = 16 answers are added     spread of the sum: √16 = 4 times on
 ```
 
 `self.named_parameters()` gives names like `blocks.3.attention.out.weight`, `blocks.3.mlp.down.weight`,
-`embedding.weight`, `blocks.3.norm1.weight`. Matrices have two axes, so `parameter.ndim` tells them from the norms'
-weights, which stay at 1. `normal_(parameter, std=...)` fills in place.
+`embedding.weight`, `blocks.3.norm1.weight`. Matrices have two axes, so `parameter.ndim` tells them from the
+norms' weights, which stay at 1. `normal_(parameter, std=...)` fills in place.
 """
 
 # %% exercise="GPT._start"
@@ -1165,16 +1167,18 @@ check.close("spread of blocks.1.mlp.down.weight in a Llama of 2 blocks", _found[
 """
 ### Two uses of one table
 
-The table turns a word's number into a vector; the head compares a vector with one row per word: both are of shape
-(V, D), and both hold "what this word is like". **Weight tying** makes them the same Parameter, not two equal ones:
+The table turns a word's number into a vector; the head compares a vector with one row per word: both are of
+shape (V, D), and both hold "what this word is like". **Weight tying** makes them the same Parameter, not
+two equal ones:
 
 ```
 logits = x @ W.T       W = the embedding's own weight
 ```
 
-It is then counted once, stored once, updated once. Its gradient comes from both uses, and autograd adds the two
-without being told, as it did for `x * 2 + x * 5` in module 05. For GPT-2 small this saves 38.6 million parameters, nearly
-a quarter of the model. (Module 03's `named_parameters` names a shared Parameter once; `state_dict` knows both names.)
+It is then counted once, stored once, updated once. Its gradient comes from both uses, and autograd adds the
+two without being told, as it did for `x * 2 + x * 5` in module 05. For GPT-2 small this saves 38.6 million
+parameters, nearly a quarter of the model. (Module 03's `named_parameters` names a shared Parameter once;
+`state_dict` knows both names.)
 """
 
 # %% exercise="GPT._tie"
@@ -1218,16 +1222,18 @@ check.close("the shared gradient", _tied.embedding.weight.grad, _apart.embedding
 """
 ### The forward pass
 
-All of it, in the order of the picture: the tokens' rows, positions (`self.positions(x)` gives back x with them added; it
-is None when they are rotary: then attention turns queries and keys by itself), dropout, the blocks one after the other with a causal mask,
-the last norm, the head. The result is logits: no softmax, because the loss wants logits, and so does sampling.
+All of it, in the order of the picture: the tokens' rows, positions (`self.positions(x)` gives back x with
+them added; it is None when they are rotary: then attention turns queries and keys by itself), dropout, the
+blocks one after the other with a causal mask, the last norm, the head. The result is logits: no softmax,
+because the loss wants logits, and so does sampling.
 
 ```
 tokens (B, T) -> embedding (B, T, D) -> + positions -> dropout -> blocks -> norm -> head (B, T, V)
 ```
 
-The mask is for the tokens that are there, T of them, which may be fewer than `config.context`. And why a last norm? The
-stream is a sum and has grown; the head should see numbers of the same size whatever the depth.
+The mask is for the tokens that are there, T of them, which may be fewer than `config.context`. And why a
+last norm? The stream is a sum and has grown; the head should see numbers of the same size whatever the
+depth.
 """
 
 # %% exercise="GPT.forward"
@@ -1310,12 +1316,14 @@ mlp         up, down                   2 matrices D x 4D   8 D²      4.72 milli
                                                           12 D²      7.08 million, plus biases and norms
 ```
 
-Around the blocks: the table V * D, learned positions T * D, the last norm, and a head V * D unless it is tied. So
-`12 L D² + V D + T D` is the estimate that everybody does in their head, and the biases and norms make it exact.
+Around the blocks: the table V * D, learned positions T * D, the last norm, and a head V * D unless it is
+tied. So `12 L D² + V D + T D` is the estimate that everybody does in their head, and the biases and norms
+make it exact.
 
-Write the exact count, from the configuration alone. What varies: `hidden_size` instead of 4 D; SwiGLU's three matrices
-without biases; keys and values of width `kv`, which is D unless there are fewer `kv_heads`; biases of the linear layers only if
-`bias`; LayerNorm has 2 D numbers, RMSNorm D, and there are two per block and one at the end.
+Write the exact count, from the configuration alone. What varies: `hidden_size` instead of 4 D; SwiGLU's
+three matrices without biases; keys and values of width `kv`, which is D unless there are fewer `kv_heads`;
+biases of the linear layers only if `bias`; LayerNorm has 2 D numbers, RMSNorm D, and there are two per
+block and one at the end.
 """
 
 # %% exercise="parameter_count"
@@ -1370,9 +1378,10 @@ check.equal("parameters of Llama-2 7B", parameter_count(_llama), 6_738_415_616,
 """
 ### Sampling: temperature
 
-The model gives logits; what is written is a choice. Always taking the likeliest word is dull, and gets stuck in loops;
-drawing from the probabilities as they are now and then draws nonsense. Between the two there are three knobs. The first is
-**temperature**: divide the logits by it before the softmax. Four words, of probability `[.5 .25 .125 .125]`:
+The model gives logits; what is written is a choice. Always taking the likeliest word is dull, and gets
+stuck in loops; drawing from the probabilities as they are now and then draws nonsense. Between the two
+there are three knobs. The first is **temperature**: divide the logits by it before the softmax. Four words,
+of probability `[.5 .25 .125 .125]`:
 
 ```
 temperature 0.5    probabilities squared:     64 : 16 : 4 : 4          ->  [.727 .182 .045 .045]   bolder
@@ -1380,8 +1389,9 @@ temperature 1      as they are                 8 :  4 : 2 : 2          ->  [.5  
 temperature 2      their roots              2.83 :  2 : 1.41 : 1.41    ->  [.369 .261 .185 .185]   flatter
 ```
 
-Before the softmax, not after: dividing probabilities and normalising them again changes nothing. And a small temperature makes
-large numbers, so shift the largest to 0 before `exp`, as always. Work in float64: the shares of 50,000 words must add up to 1.
+Before the softmax, not after: dividing probabilities and normalising them again changes nothing. And a
+small temperature makes large numbers, so shift the largest to 0 before `exp`, as always. Work in float64:
+the shares of 50,000 words must add up to 1.
 """
 
 # %% exercise="with_temperature"
@@ -1415,9 +1425,10 @@ check.equal("dtype for float32 logits", str(with_temperature(_logits, 1.0).dtype
 """
 ### Top-k
 
-Even an unlikely word is drawn at times: thousands of them with a share of 0.0001 each are together more likely than
-many a good one. **Top-k** keeps the k likeliest and forgets the rest. For the cuts, the words are sorted once, the likeliest
-first; so top-k is the beginning of the list, and the shares must add up to 1 again:
+Even an unlikely word is drawn at times: thousands of them with a share of 0.0001 each are together more
+likely than many a good one. **Top-k** keeps the k likeliest and forgets the rest. For the cuts, the words
+are sorted once, the likeliest first; so top-k is the beginning of the list, and the shares must add up to 1
+again:
 
 ```
 [.5 .25 .125 .125], k = 2    ->   [.5 .25] / .75   =   [.667 .333]
@@ -1450,9 +1461,9 @@ check.close("k = 9 of 4 words", keep_top_k(_shares, 9), _shares, why="there are 
 """
 ### Top-p
 
-A fixed k does not know how sure the model is. After "two plus two is" one word is enough; after "I saw a" a thousand are
-possible. **Top-p**, or nucleus sampling, keeps as many as it takes to hold a share p of the whole: the *smallest* set of the likeliest
-whose shares add up to p or more.
+A fixed k does not know how sure the model is. After "two plus two is" one word is enough; after "I saw a" a
+thousand are possible. **Top-p**, or nucleus sampling, keeps as many as it takes to hold a share p of the
+whole: the *smallest* set of the likeliest whose shares add up to p or more.
 
 ```
 [.5 .25 .125 .125], added up   [.5 .75 .875 1.]
@@ -1462,8 +1473,8 @@ p = 0.75    .75 is exactly enough                         2 words
 p = 0.4     the first alone                               1 word    [1.]
 ```
 
-The word that crosses p belongs to the set; without it the set could be empty. `shares.cumsum()` adds up; how many of the sums lie
-*below* p is how many words come before the one that crosses.
+The word that crosses p belongs to the set; without it the set could be empty. `shares.cumsum()` adds up;
+how many of the sums lie *below* p is how many words come before the one that crosses.
 """
 
 # %% exercise="keep_top_p"
@@ -1497,8 +1508,9 @@ check.close("p = 1 of [.4 .3 .2 .1], whose sum in float64 may be 0.999…", keep
 """
 ### One token, chosen
 
-The three knobs in order: sort, temperature, top-k, top-p. `candidates` returns the token numbers that are left, the likeliest
-first, and their shares. A temperature of 0 is the limit: the likeliest alone, with share 1.
+The three knobs in order: sort, temperature, top-k, top-p. `candidates` returns the token numbers that are
+left, the likeliest first, and their shares. A temperature of 0 is the limit: the likeliest alone, with
+share 1.
 
 ```
 logits  = ln [2 8 2 4]    tokens sorted  [1 3 0 2]     (of equals, the smaller number first)
@@ -1507,8 +1519,8 @@ top_k=3                   tokens [1 3 0]     shares [.571 .286 .143]
 top_p=0.7 of these        tokens [1 3]       shares [.667 .333]         0.571 is not enough, 0.857 is
 ```
 
-`np.argsort(-logits, kind="stable")` gives the sorted token numbers. None means: leave this knob out. The refusals, and the draw itself, are
-given.
+`np.argsort(-logits, kind="stable")` gives the sorted token numbers. None means: leave this knob out. The
+refusals, and the draw itself, are given.
 """
 
 # %% given="check_sampling"
@@ -1597,18 +1609,20 @@ check.equal("temperature 0", _told(2, 8, 8, 4, temperature=0), ([1], [1.0]),
 """
 ### Generate
 
-Writing is a loop: look at what is there, choose one token, append it, again. The details are where home-made loops fail:
+Writing is a loop: look at what is there, choose one token, append it, again. The details are where
+home-made loops fail:
 
 - The model sees at most `model.config.context` tokens: hand it the **last** ones, as a batch of one.
 - Its logits have a row per token. Only the **last** row is about the token to come.
-- Draw from a generator **of your own**, `np.random.default_rng(seed)`, made once: the same seed gives the same text, and the
-  framework's `default_generator` is not moved, so that writing a sample in the middle of a training run does not change the run.
+- Draw from a generator **of your own**, `np.random.default_rng(seed)`, made once: the same seed gives the
+  same text, and the framework's `default_generator` is not moved, so that writing a sample in the middle of
+  a training run does not change the run.
 - A token of `stop_tokens` ends the text. It is kept, so that the caller sees why it ended.
-- Writing happens in **eval** mode, and afterwards the model is in the mode it was in before, also if somebody presses Ctrl-C in the
-  middle of a long text: `try:` … `finally:`.
+- Writing happens in **eval** mode, and afterwards the model is in the mode it was in before, also if
+  somebody presses Ctrl-C in the middle of a long text: `try:` … `finally:`.
 
-`@no_grad()` stands above the function already: without it every step would keep a graph that nobody walks back. And `_prompt` turns what
-it is given into a list of ints, a new one, or says what is wrong with it.
+`@no_grad()` stands above the function already: without it every step would keep a graph that nobody walks
+back. And `_prompt` turns what it is given into a list of ints, a new one, or says what is wrong with it.
 """
 
 # %% given="prompt"
@@ -1736,10 +1750,11 @@ check.equal("the types that come back", {type(_t).__name__ for _t in generate(_f
 """
 ## Use: it writes
 
-A world of 250 sentences: five animals, five things to do, five places, one or two of each animal. "the owl sleeps in the barn. ",
-"two owls sleep in the barn. ": the verb must fit the number. The model reads 120 of them, letter by letter, in random order; the
-other 130 it never sees. Then it writes at three temperatures, and we count: how many of its sentences are
-right, how many of the right ones are different, and how many of these it had never seen? (About ten seconds.)
+A world of 250 sentences: five animals, five things to do, five places, one or two of each animal. "the owl
+sleeps in the barn. ", "two owls sleep in the barn. ": the verb must fit the number. The model reads 120 of
+them, letter by letter, in random order; the other 130 it never sees. Then it writes at three temperatures,
+and we count: how many of its sentences are right, how many of the right ones are different, and how many of
+these it had never seen? (About ten seconds.)
 """
 
 # %% demo="a_small_gpt_writes"
@@ -1794,12 +1809,12 @@ for temperature in (0, 0.7, 1.5):
 
 # %% [markdown]
 """
-At temperature 0 it falls into a loop, at 1.5 its spelling goes, and in between it writes sentences that are right and that
-nobody showed it: it has learned how they are made, not the sentences.
+At temperature 0 it falls into a loop, at 1.5 its spelling goes, and in between it writes sentences that are
+right and that nobody showed it: it has learned how they are made, not the sentences.
 
-Now the encoder-decoder, on a task that needs looking back and forth: reverse a row of digits. The decoder reads a start sign and its
-own answer so far; the loss compares with the answer one place later. Afterwards you see where cross-attention looked while
-each digit of the answer was written. (About ten seconds.)
+Now the encoder-decoder, on a task that needs looking back and forth: reverse a row of digits. The decoder
+reads a start sign and its own answer so far; the loss compares with the answer one place later. Afterwards
+you see where cross-attention looked while each digit of the answer was written. (About ten seconds.)
 """
 
 # %% demo="digits_reversed"
@@ -1855,12 +1870,14 @@ for token, weights in zip([*map(str, said[row, 1:8]), "end"], maps.data[0].mean(
 
 # %% [markdown]
 """
-The diagonal from the upper right is the answer to "where is the digit that I need now?". Nobody told the model about reversing.
+The diagonal from the upper right is the answer to "where is the digit that I need now?". Nobody told the
+model about reversing.
 
 ## Measure: what a step needs
 
-**Parameters.** First the estimate, `12 L D² + V D + T D`, then the exact count, for the GPT-2 family as published, and for one that this
-machine builds now. Which of the three terms is the largest for each of them?
+**Parameters.** First the estimate, `12 L D² + V D + T D`, then the exact count, for the GPT-2 family as
+published, and for one that this machine builds now. Which of the three terms is the largest for each of
+them?
 """
 
 # %% demo="parameter_budgets"
@@ -1882,9 +1899,10 @@ print(f"counted in the model that was built: {sum(p.size for p in model.paramete
 
 # %% [markdown]
 """
-**Activations.** Everything that a step computes on its way forward is kept until the way back. Count what one block keeps, in arrays of
-(B, T, D) numbers. A `Linear` with bias keeps two, the product and the sum (module 07 counted that too); splitting into heads is a
-view and free, putting them together again is a copy:
+**Activations.** Everything that a step computes on its way forward is kept until the way back. Count what
+one block keeps, in arrays of (B, T, D) numbers. A `Linear` with bias keeps two, the product and the sum
+(module 07 counted that too); splitting into heads is a view and free, putting them together again is a
+copy:
 
 ```
 norm1                                      1        query @ key.T                1 of (B, H, T, T)
@@ -1899,8 +1917,8 @@ x + ...                                    1
                                           29 of (B, T, D)                        2 of (B, H, T, T)
 ```
 
-So a block keeps `29 B T D + 2 B H T²` numbers. Predict: at which T do the scores weigh as much as all the rest? Then see whether the count is right, to
-the percent.
+So a block keeps `29 B T D + 2 B H T²` numbers. Predict: at which T do the scores weigh as much as all the
+rest? Then see whether the count is right, to the percent.
 """
 
 # %% demo="activations_of_a_block"
@@ -1927,11 +1945,13 @@ for L, B, T, D, H in [(1, 8, 64, 128, 4), (4, 8, 64, 128, 4), (1, 8, 256, 128, 4
 
 # %% [markdown]
 """
-Parameters do not know how long the text is; activations do, and the scores with its square. That is why training runs out of memory
-when the *context* grows, and why FlashAttention, which never stores the scores, changed what contexts are possible.
+Parameters do not know how long the text is; activations do, and the scores with its square. That is why
+training runs out of memory when the *context* grows, and why FlashAttention, which never stores the scores,
+changed what contexts are possible.
 
-**Time.** Per token, a block needs `8 D²` FLOPs for attention's four layers, `4 T D` for scores and average, and `16 D²` for the mlp; the head
-needs `2 D V`. Twice as much on the way back. Predict the shares for the model below, then see whether the clock agrees with the FLOPs.
+**Time.** Per token, a block needs `8 D²` FLOPs for attention's four layers, `4 T D` for scores and average,
+and `16 D²` for the mlp; the head needs `2 D V`. Twice as much on the way back. Predict the shares for the
+model below, then see whether the clock agrees with the FLOPs.
 """
 
 # %% demo="time_by_part"
@@ -1961,14 +1981,16 @@ for name in parts:
 
 # %% [markdown]
 """
-Matrix products run near the speed of the machine, whatever part they belong to. The norms have hardly any FLOPs and take their time
-nevertheless: they move numbers and do little with them, and so do softmax, GELU and the copies inside attention and mlp. FLOPs tell what a part
-*must* cost, the clock what it does cost. Module 14 makes a tool of that, module 18 closes the gap.
+Matrix products run near the speed of the machine, whatever part they belong to. The norms have hardly any
+FLOPs and take their time nevertheless: they move numbers and do little with them, and so do softmax, GELU
+and the copies inside attention and mlp. FLOPs tell what a part *must* cost, the clock what it does cost.
+Module 14 makes a tool of that, module 18 closes the gap.
 
 ## Break: one place too early
 
-The most expensive off-by-one of language modelling. The targets are the inputs, one place later: `pieces[:, 1:]`. Forget the shift, and the model is asked
-to predict the token that it *sees*. Nothing crashes. The loss falls faster than ever. Watch it, and then let both models write.
+The most expensive off-by-one of language modelling. The targets are the inputs, one place later: `pieces[:,
+1:]`. Forget the shift, and the model is asked to predict the token that it *sees*. Nothing crashes. The
+loss falls faster than ever. Watch it, and then let both models write.
 """
 
 # %% demo="the_forgotten_shift"
@@ -1980,12 +2002,14 @@ for name, shift in (("targets = inputs", 0), ("targets one later", 1)):
 
 # %% [markdown]
 """
-A loss near 0 after a hundred steps is not a triumph, it is a symptom: language has no such loss. Here every right answer stands in the input, so the model copies
-it, and writing becomes repeating. The same symptom has a second cause, a causal mask that is missing: then the answer stands one place to the right.
+A loss near 0 after a hundred steps is not a triumph, it is a symptom: language has no such loss. Here every
+right answer stands in the input, so the model copies it, and writing becomes repeating. The same symptom
+has a second cause, a causal mask that is missing: then the answer stands one place to the right.
 
 ## Reflect
 
-**1.** A GPT with GPT-2's vocabulary of 50,257 words has just been built; nothing is trained. About what is its cross-entropy on any text, in nats?
+**1.** A GPT with GPT-2's vocabulary of 50,257 words has just been built; nothing is trained. About what is
+its cross-entropy on any text, in nats?
 """
 
 # %% exercise="predict.first_loss"
@@ -1999,7 +2023,8 @@ check.prediction("cross-entropy of an untrained GPT, V = 50,257", first_loss, "M
 
 # %% [markdown]
 """
-**2.** Four words have the probabilities `[.4 .3 .2 .1]`. With temperature 0.5 and `top_k=2`, what is the share of the first?
+**2.** Four words have the probabilities `[.4 .3 .2 .1]`. With temperature 0.5 and `top_k=2`, what is the
+share of the first?
 """
 
 # %% exercise="predict.share_of_the_first"
@@ -2013,8 +2038,8 @@ check.prediction("share of the first word", share_of_the_first, "MC42NA==", rel=
 
 # %% [markdown]
 """
-**3.** In your blocks, how long must a text be for scores and softmax, `2 B H T²` numbers, to weigh as much as the `29 B T D` of all the rest? Take
-GPT-2 small's D = 768 and H = 12.
+**3.** In your blocks, how long must a text be for scores and softmax, `2 B H T²` numbers, to weigh as much
+as the `29 B T D` of all the rest? Take GPT-2 small's D = 768 and H = 12.
 """
 
 # %% exercise="predict.length_where_scores_win"
@@ -2028,8 +2053,8 @@ check.prediction("T where scores weigh as much as the rest", length_where_scores
 
 # %% [markdown]
 """
-**4.** GPT-2 small, 124,439,808 parameters in float32, is trained with AdamW. Without any activations, how many gigabytes (10⁹ bytes) do weights,
-gradients and the optimizer's state need?
+**4.** GPT-2 small, 124,439,808 parameters in float32, is trained with AdamW. Without any activations, how
+many gigabytes (10⁹ bytes) do weights, gradients and the optimizer's state need?
 """
 
 # %% exercise="predict.training_gigabytes"
@@ -2043,10 +2068,11 @@ check.prediction("weights, gradients and AdamW's state of GPT-2 small", training
 
 # %% [markdown] question="pre_norm_or_post_norm" points=3
 """
-**5. Open question.** The paper of 2017 wrote `x = norm(x + attention(x))`; your block writes `x = x + attention(norm(x))`. Follow the gradient from the last
-block to the first in both: what does it pass through? Why does one of them need a careful warm-up of the learning rate when there are many blocks, and why
-does the other need a norm after the last block? Say what you would measure, with the first demo of this module as a start, to find out whether your
-explanation is right. (You may run it.)
+**5. Open question.** The paper of 2017 wrote `x = norm(x + attention(x))`; your block writes `x = x +
+attention(norm(x))`. Follow the gradient from the last block to the first in both: what does it pass
+through? Why does one of them need a careful warm-up of the learning rate when there are many blocks, and
+why does the other need a norm after the last block? Say what you would measure, with the first demo of this
+module as a start, to find out whether your explanation is right. (You may run it.)
 
 *Your answer, graded by a person:*
 """
@@ -2055,23 +2081,27 @@ explanation is right. (You may run it.)
 """
 ## In production
 
-PyTorch has `torch.nn.LayerNorm`, `RMSNorm` and `TransformerEncoderLayer(norm_first=True)`, whose numbers yours equal, and
-`scaled_dot_product_attention`, which calls FlashAttention where it can: the scores are computed piece by piece and never stored. Norms, gates and
-activations are fused into the kernels beside them, because, as you measured, they only move numbers.
+PyTorch has `torch.nn.LayerNorm`, `RMSNorm` and `TransformerEncoderLayer(norm_first=True)`, whose numbers
+yours equal (given GELU's tanh form), and `scaled_dot_product_attention`, which calls FlashAttention where
+it can: the scores are computed piece by piece and never stored. Norms, gates and activations are fused into
+the kernels beside them, because, as you measured, they only move numbers.
 
-Large models differ from yours less than their names suggest. Llama 2 is your `GPTConfig.llama` with a head of its own; later
-ones share key heads (`kv_heads`) and use another base for the rotary angles. Training them takes 16-bit numbers, activations
-that are recomputed instead of kept, and parameters spread over many machines, block by block or matrix by matrix.
+Large models differ from yours less than their names suggest. Llama 2 is your `GPTConfig.llama` with a head
+of its own; later ones share key heads (`kv_heads`) and use another base for the rotary angles. Training
+them takes 16-bit numbers, activations that are recomputed instead of kept, and parameters spread over many
+machines, block by block or matrix by matrix.
 
-Serving them is another trade. Your `generate` computes the whole text anew for every token; module 17 keeps keys and values instead. vLLM
-keeps those in pages, as an operating system keeps memory, and puts new requests into a running batch at every step, so that a GPU always writes many
-texts at once. Sampling there runs on the whole batch, with more knobs: penalties for repeating, min-p, grammars that forbid tokens.
+Serving them is another trade. Your `generate` computes the whole text anew for every token; module 17 keeps
+keys and values instead. vLLM keeps those in pages, as an operating system keeps memory, and puts new
+requests into a running batch at every step, so that a GPU always writes many texts at once. Sampling there
+runs on the whole batch, with more knobs: penalties for repeating, min-p, grammars that forbid tokens.
 
-What we are not building: beam search, mixtures of experts, sliding windows, encoder-only pre-training, and instruction tuning, which changes the data
-and hardly the model.
+What we are not building: beam search, mixtures of experts, sliding windows, encoder-only pre-training, and
+instruction tuning, which changes the data and hardly the model.
 
-Sources: Vaswani et al. 2017; Ba et al. 2016 (LayerNorm); Zhang & Sennrich 2019 (RMSNorm); Shazeer 2020 (SwiGLU); Xiong et al. 2020 (pre-norm);
-Press & Wolf 2017 (tying); Radford et al. 2019 (GPT-2); Touvron et al. 2023 (Llama); Kwon et al. 2023 (vLLM).
+Sources: Vaswani et al. 2017; Ba et al. 2016 (LayerNorm); Zhang & Sennrich 2019 (RMSNorm); Shazeer 2020
+(SwiGLU); Xiong et al. 2020 (pre-norm); Press & Wolf 2017 (tying); Radford et al. 2019 (GPT-2); Touvron et
+al. 2023 (Llama); Kwon et al. 2023 (vLLM).
 
 ## When it fails
 
