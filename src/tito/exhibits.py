@@ -99,6 +99,7 @@ def verdict(ws: Workspace, result: Verdict) -> list[str]:
     for part, found in result.findings.items():
         took = f"  {screen.dim(f'{result.seconds[part]:.1f} s')}" if part in result.seconds else ""
         text += [f"  {part}{took}", *_findings(found)]
+        text += [line for said in result.samples.get(part, []) for line in _verbatim(said)]
     if result.blame:
         return [*text, "", *blame(result.blame)]
     for path in result.files:
@@ -118,6 +119,11 @@ def _findings(found: list[Finding]) -> list[str]:
     if quiet:
         text += screen.wrap(f"{len(quiet)} more hold: {', '.join(quiet)}", " " * 6, "    ✓ ")
     return text
+
+
+def _verbatim(said: str) -> list[str]:
+    """What a network wrote, under the findings."""
+    return [screen.dim(line) for line in screen.wrap(said, " " * 8, " " * 6)] or [""]
 
 
 def _mark(ok: Any) -> str:

@@ -222,10 +222,11 @@ def weights(
     )
 
 
-def turned(made: Made, names: Sequence[str], guilty: str) -> Finding:
-    """Every filter of the convolutions `names` points elsewhere than before, not only shorter.
+def turned(made: Made, names: Sequence[str], guilty: str, kind: str = "filter") -> Finding:
+    """Every row of the weights `names` points elsewhere than before, not only shorter.
 
-    Weight decay shortens a filter that never gets a gradient; a gradient turns it.
+    Weight decay shortens a row that never gets a gradient; a gradient turns it. A row of a
+    convolution is a filter; `kind` is what it is called.
     """
     still = []
     for name in names:
@@ -238,13 +239,13 @@ def turned(made: Made, names: Sequence[str], guilty: str) -> Finding:
         still += [f"{name}[{i}]" for i in np.flatnonzero(alike > 1 - 1e-5)]
     count = sum(len(made.after[name]) for name in names)
     return Finding(
-        "filters",
+        f"{kind}s",
         not still,
-        "every filter moved",
+        f"every {kind} moved",
         f"all {count} turned",
         f"{len(still)} did not, such as {', '.join(still[:3])}",
         guilty,
-        "a filter that no gradient reaches stays as it was drawn",
+        f"a {kind} that no gradient reaches stays as it was drawn",
     )
 
 

@@ -54,6 +54,7 @@ class Verdict:
     options: Options
     probes: int = 0
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+    samples: dict[str, list[str]] = field(default_factory=dict)  # what a network wrote, verbatim
     seconds: dict[str, float] = field(default_factory=dict)
     blame: Blame | None = None
     notes: list[str] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Verdict:
             "probes": self.probes, "figures": self.figures, "blame": blame, "notes": self.notes,
             "seconds": {part: round(value, 3) for part, value in self.seconds.items()},
             "findings": {part: [f.as_dict() for f in rows] for part, rows in self.findings.items()},
+            "samples": self.samples,
             "files": [str(path) for path in self.files],
         }  # fmt: skip
 
@@ -366,6 +368,8 @@ def _judge(verdict: Verdict, gate: ModuleType, made: Any) -> None:
         verdict.seconds[name] = left.seconds
         if not _hold(verdict, name, gate.verdict(part, left)):
             return
+        if hasattr(gate, "sample"):
+            verdict.samples[name] = gate.sample(part, left)
     _hold(verdict, "together", gate.compare(made))
 
 
@@ -444,7 +448,7 @@ def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
     record = {
         "schema": SCHEMA, "milestone": verdict.milestone.id, "date": now(),
         "origin": f"student ({origin.shorten(ws.root)})", "versions": _versions(),
-        "options": vars(verdict.options), "figures": verdict.figures,
+        "options": vars(verdict.options), "figures": verdict.figures, "samples": verdict.samples,
         "parts": {name: {"history": left.history, "seconds": round(left.seconds, 3),
                          "peak_mb": round(left.peak_mb, 1)}
                   for name, (_, left) in made.items()},

@@ -214,69 +214,71 @@ def shapes(function: str, tokens: int) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as tokens (N, T), and which of them, from the second on, are to be predicted."""
+    """Tokens (N, T), and what comes after each (N, T), -1 where it is not to be predicted."""
 
     tokens: Array
-    wanted: Array
+    targets: Array
     known: dict[tuple[int, str], tuple[Array, Array]] = field(default_factory=dict, compare=False)
 
     def losses(self, weights: Arrays, without: str = "") -> Array:
-        """-log of the probability of each wanted token."""
+        """-log of the probability of each target."""
         return self._read(weights, without)[0]
 
     def right(self, weights: Arrays) -> Array:
-        """Whether each wanted token is the likeliest."""
+        """Whether each target is the likeliest."""
         return self._read(weights, "")[1]
 
     def first(self, count: int) -> Texts:
-        return Texts(self.tokens[:count], self.wanted[:count])
+        return Texts(self.tokens[:count], self.targets[:count])
+
+    @property
+    def pairs(self) -> tuple[Array, Array]:
+        """The token before each target, and the target."""
+        wanted = self.targets >= 0
+        return self.tokens[wanted], self.targets[wanted]
 
     def _read(self, weights: Arrays, without: str) -> tuple[Array, Array]:
         key = id(weights), without
         if key not in self.known:
             read = [self._piece(weights, without, at) for at in range(0, len(self.tokens), 50)]
-            self.known[key] = tuple(map(np.concatenate, zip(*read)))  # type: ignore[assignment]
+            losses, right = (np.concatenate(column) for column in zip(*read))
+            self.known[key] = losses, right
         return self.known[key]
 
     def _piece(self, weights: Arrays, without: str, at: int) -> tuple[Array, Array]:
-        wanted = self.wanted[at : at + 50]
-        width = np.flatnonzero(wanted.any(axis=0))[-1] + 1
-        wanted, tokens = wanted[:, :width], self.tokens[at : at + 50, : width + 1]
-        out = run(tokens[:, :-1], weights, without)[0][wanted].astype(np.float64)
+        tokens, targets = self.tokens[at : at + 50], self.targets[at : at + 50]
+        if without != "mask":  # what comes after the last target is not seen
+            width = np.flatnonzero((targets >= 0).any(axis=0))[-1] + 1
+            tokens, targets = tokens[:, :width], targets[:, :width]
+        out = run(tokens, weights, without)[0][targets >= 0].astype(np.float64)
         out -= out.max(axis=1, keepdims=True)
-        chosen = out[np.arange(len(out)), tokens[:, 1:][wanted]]
+        chosen = out[np.arange(len(out)), targets[targets >= 0]]
         return np.log(np.exp(out).sum(axis=1)) - chosen, chosen == 0
-
-    @property
-    def bigrams(self) -> tuple[Array, Array]:
-        """The token before each wanted one, and the wanted one."""
-        return self.tokens[:, :-1][self.wanted], self.tokens[:, 1:][self.wanted]
 
 
 def talks(tokens: Tokens, questions: Array, answers: Array) -> Texts:
     """Pairs side by side; the answers' tokens, and the end, are to be predicted."""
     pairs = [tokens.pair(str(q), str(a)) for q, a in zip(questions, answers)]
-    longest = max(len(ids) for ids, _ in pairs)
-    rows, wanted = np.zeros((len(pairs), longest), int), np.zeros((len(pairs), longest - 1), bool)
-    for row, mark, (ids, asked) in zip(rows, wanted, pairs):
-        row[: len(ids)], mark[asked - 1 : len(ids) - 1] = ids, True
-    return Texts(rows, wanted)
+    longest = max(len(ids) for ids, _ in pairs) - 1
+    rows, targets = np.zeros((len(pairs), longest), int), np.full((len(pairs), longest), -1)
+    for row, target, (ids, asked) in zip(rows, targets, pairs):
+        row[: len(ids) - 1], target[asked - 1 : len(ids) - 1] = ids[:-1], ids[asked:]
+    return Texts(rows, targets)
 
 
 def plays(codes: Array, alphabet: Array) -> Texts:
-    """A text cut into windows; every character after a window's first is to be predicted."""
+    """A text cut into windows; the character after each one is to be predicted."""
     length = CONTEXT["shakespeare"]
     count = (len(codes) - 1) // length
-    starts = length * np.arange(count)[:, None]
-    rows = np.searchsorted(alphabet, codes)[starts + np.arange(length + 1)]
-    return Texts(rows, np.ones((count, length), bool))
+    ids = np.searchsorted(alphabet, codes)[: count * length + 1]
+    return Texts(ids[:-1].reshape(count, length), ids[1:].reshape(count, length))
 
 
 def bigram(known: Texts, held_out: Texts, tokens: int) -> float:
     """Nats per token of counted pairs, with the share of a count added that suits the test best."""
     counts = np.zeros((tokens, tokens))
-    np.add.at(counts, known.bigrams, 1)
-    before, after = held_out.bigrams
+    np.add.at(counts, known.pairs, 1)
+    before, after = held_out.pairs
     tried = []
     for share in (1.0, 0.3, 0.1, 0.03, 0.01, 0.003):
         shares = counts + share
@@ -306,6 +308,9 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     size = VOCABULARY if part.function == "talks" else len(np.unique(part.x))
     for finding in judge.weights(made, shapes(part.function, size), steps=("merges",)):
         yield replace(finding, guilty=_owner(finding))
+    for kind in ("attention", "mlp"):
+        names = [name for name in made.after if f".{kind}." in name]
+        yield judge.turned(made, names, OWNERS.get(kind, OWNERS[""]), "row")
     yield _tied(made)
     if part.function == "talks":
         yield from _tokens(part, made)
@@ -395,7 +400,7 @@ def _claims(made: Made, kept: Texts) -> Iterator[Finding]:
                 found = replace(found, guilty=guilty, why=why)
     yield found
     right, said = judge.share(kept.right(made.after)), made.history["val_tokens_right"][-1]
-    off = 1e-3 + 2.5 / kept.wanted.sum()
+    off = 1e-3 + 2.5 / (kept.targets >= 0).sum()
     what = "the share of tokens right"
     yield judge.claimed(what, said, right, "13_transformers", off, "claim tokens")
 
@@ -430,7 +435,7 @@ def _outputs(part: Part, made: Made) -> Finding:
 
 def _focus(texts: Texts, made: Made) -> Finding:
     """How much of its attention a head gives to one token, beyond what uniform attention gives."""
-    tokens, wanted = texts.tokens[:60, :-1], texts.wanted[:60]
+    tokens, wanted = texts.tokens[:60], texts.targets[:60] >= 0
     rows = np.concatenate([seen.max(axis=-1) for seen in run(tokens, made.after)[1]], axis=1)
     uniform = 1 / (1 + np.arange(tokens.shape[1]))
     found = float((rows - uniform).transpose(0, 2, 1)[wanted].mean())
@@ -524,3 +529,25 @@ def answered(made: Made, prompt: list[int]) -> list[int]:
             break
         ids.append(new)
     return ids
+
+
+def sample(part: Part, made: Made) -> list[str]:
+    """Its answers to the first ten questions held out, or what it writes, by NumPy."""
+    if part.function == "shakespeare":
+        return written(made, np.unique(part.x)).splitlines()
+    told = []
+    for question, right, said in zip(part.held_out[:10], part.answers, answers(made)):
+        told.append(f"{question}  {said}")
+        if said != right:
+            told[-1] += f"  (No: {right})"
+    return told
+
+
+def written(made: Made, alphabet: Array, count: int = 400, temperature: float = 0.8) -> str:
+    """Characters drawn one after the other, from a line end on."""
+    generator, ids = np.random.default_rng(2017), [int(np.searchsorted(alphabet, ord("\n")))]
+    for _ in range(count):
+        seen = np.array([ids[-CONTEXT["shakespeare"] :]])
+        out = run(seen, made.after)[0][0, -1].astype(np.float64)
+        ids.append(int(generator.choice(len(alphabet), p=judge.softmax(out / temperature))))
+    return "".join(chr(alphabet[i]) for i in ids).strip()
