@@ -182,7 +182,7 @@ def test_running_statistics_follow_pytorchs(shape, momentum):
             assert_close(name, getattr(ours, name).data, getattr(theirs, name).numpy(), 1e-4, 1e-5)
     ours.eval()
     theirs.eval()
-    for step in range(2):
+    for _ in range(2):
         x = rng.standard_normal(shape).astype(np.float32)
         assert_close(
             "in use", ours(Tensor(x)).data, theirs(torch.tensor(x)).detach().numpy(), 1e-4, 1e-4
