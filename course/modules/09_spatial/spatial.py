@@ -217,8 +217,12 @@ check.equal("32 pixels, kernel 3, stride 2, padding 1", output_size(32, 3, 2, 1)
 check.equal("a kernel as large as the picture", output_size(4, 4, 2), 1, why="it fits exactly once")
 check.true("the result is a whole number", isinstance(output_size(6, 3, 2), int),
            got=output_size(6, 3, 2), why="it becomes the size of an array: // instead of /")
-check.equal("a kernel of 5 on 4 pixels with padding 1", output_size(4, 5, 1, 1), 2,
-            why="the padding makes room for it: 4 + 2 - 5 + 1")
+try:
+    _places = output_size(4, 5, 1, 1)
+except ValueError:
+    _places = "a ValueError"
+check.equal("a kernel of 5 on 4 pixels with padding 1, and of 3 on 4", [_places, output_size(4, 3, 1, 1)],
+            [2, 4], why="the padding makes room: 4 + 2 - 5 + 1")
 check.raises("a kernel of 9 on 4 pixels with padding 1", ValueError, lambda: output_size(4, 9, 1, 1),
              why="4 + 2 pixels have no room for 9: name kernel, size and padding",
              mention=["9", "4", "1"])
@@ -1237,9 +1241,12 @@ _operands = _x, np.array([3.0]), np.array([5.0]), np.array([10.0]), np.array([3.
 check.close("g = [4, 0, 0, 7], normal = [-1, -1, 1, 1]",
             batch_norm_weight_gradient(_g, 5 + 3 * (_x - 10) / 2, *_operands, eps=1.0), [3],
             why="4 * (-1) + 7 * 1 = 3, with eps as it is handed in")
+check.close("the same with weight 0, so that out is 5 everywhere",
+            batch_norm_weight_gradient(_g, 5 + 0 * _x, _x, np.zeros(1), *_operands[2:], eps=1.0), [3],
+            why="out has forgotten x then, and the weight must be able to leave 0 again")
 _x = np.random.default_rng(4).normal(size=(3, 2, 2, 2))
 check.rule("three pictures, two channels",
-           lambda g, out, w: batch_norm_weight_gradient(g, out, _x, w, None, np.ones(2), np.full(2, 4.0)),
+           lambda g, out, w: batch_norm_weight_gradient(g, out, _x, w, 0 * w, np.ones(2), np.full(2, 4.0)),
            0, lambda w: (_x - 1) / np.sqrt(4 + 1e-5) * w.reshape(1, 2, 1, 1), np.array([1.0, -2.0]),
            why="one number per channel: all pictures and pixels added up")
 
@@ -1592,7 +1599,8 @@ for _mode in (True, False):
     _layer = BatchNorm2d(2).train(_mode)
     _layer.weight.data[...] = [2.0, -3.0]
     check.grads(f"the layer on three pictures, {'in training' if _mode else 'in use'}", check_grads,
-                _layer, _many, why="the rule must know the mode: hand training=self.training on")
+                _layer, _many, why="in training x also moves the mean and the variance: the rule of batch_norm "
+                                   "knows it, if it is told the mode")
 _leaf = Tensor(_many.data, requires_grad=True)
 (BatchNorm2d(2)(_leaf) * _many).sum().backward()
 check.true("a gradient arrives at x", _leaf.grad is not None,
@@ -2067,14 +2075,20 @@ Ioffe and Szegedy 2015 (batch normalisation); Lin et al. 2013 (global average po
 | `channels, but` | channels last, or `in_channels` of the layer does not match | `permute(0, 3, 1, 2)`; compare with the layer before |
 | `one value per channel` | BatchNorm in training on one picture of one pixel | a larger batch, or `model.eval()` |
 | `more than half of the kernel` | pooling windows that would see only padding | less padding |
-| `is out of bounds` | a window beyond the picture | the pixel is at `i * stride + di` of the padded picture; rows with rows, columns with columns |
+| `out of bounds for array of dimension` | a mean has taken an axis away, and the others moved up | both axes at once, `axis=(2, 3)` |
+| `is out of bounds` | an index at the wrong axis, or a window beyond the picture | `weight[o, c, di, dj]`; i and j count pixels of the result; the pixel is at `i * stride + di` of the padded picture |
 | `positional-only` | an operand given by name | operands by position, options by name: `conv2d(x, w, b, stride=2)` |
 | `unexpected keyword argument` | a rule that does not take the options of the call | `(g, out, *operands, stride=1, padding=0)`: the same options as the forward function |
-| `missing 1 required positional argument: 'bias'` | a rule without a default for a bias that was left out | `bias=None` in its parameters |
-| `required positional argument` | a rule with too few parameters, or a kernel with too few arguments | `(g, out, x, weight, bias, …)` for rules, `(g, x, weight, stride, padding)` for kernels |
-| `takes` | a rule with too few parameters, or options that reached no parameter | one parameter per operand, after g and out |
+| `positional argument: 'bias'` | a rule without a default for a bias that was left out | `bias=None` in its parameters |
+| `positional argument: 'padding'`, `positional argument: 'stride'`, `arguments: 'stride' and 'padding'` | an option that the call left out | `stride=1, padding=0` in the rule's parameters; a kernel wants both |
+| `got multiple values for argument` | arguments have moved by one place: a rule without `out`, or operands handed to a kernel that wants fewer | `(g, out, x, weight, bias, …)` for rules, `(g, x, weight, stride, padding)` for kernels |
+| `positional argument` | a rule or a call with too few or too many | `(g, out, x, weight, bias, …)` for rules, `(g, x, weight, stride, padding)` for kernels |
+| `'memoryview' object` | an array where a Tensor is expected: the `.data` of an array is raw memory | hand on the Tensors themselves |
 | `does not support ufuncs` | whole arrays multiplied in the seven loops, or NumPy called on a Tensor | single numbers in the loops; a Tensor's array is `.data` |
-| `could not be broadcast` | `(C,)` against `(N, C, H, W)`, or shapes of windows that differ | `_channel(values)`; the same slice on both sides |
+| `could not be broadcast` | `(C,)` against `(N, C, H, W)`, or one place of all windows against the whole picture | `_channel(values)`; `gradient[place]` instead of `gradient` |
+| `non-broadcastable output` | mean or variance kept axes of size 1 | without `keepdims`: one number per channel, `(C,)` |
+| `bitwise_and` | `&` met numbers, or came before `==` | `dtype=bool`, and brackets: `waiting & (view == out)` |
+| `truth value of an array` | `and`, `or`, `not`, `if` or Python's `max` on whole arrays | `&`, `~`, `np.maximum`; for a bias that may be missing, `is None` |
 | `cannot reshape` | mean or variance over the wrong axes | axes (0, 2, 3): pictures, rows, columns |
 | `read-only` | a view of the windows was written into | a new array, or a copy |
 | `tuple index out of range` | fewer rules than operands that want a gradient | one rule per operand, in their order |
