@@ -231,8 +231,9 @@ check.raises("a kernel of 3 on 2 pixels with stride 2", ValueError, lambda: outp
 
 # %% [markdown]
 """
-The next cell is given: `padded` puts a frame around the pictures, and `_check_images` says in words
-what is wrong with an `x` that is not a batch of pictures, so that your loops need not care.
+The next cell is given: `padded` puts a frame around the pictures, and the two checks say in words
+what is wrong with an `x` that is not a batch of pictures, or a size that is none, so that your loops
+need not care.
 """
 
 # %% given="frames"
@@ -247,8 +248,15 @@ def padded(x: np.ndarray, padding: int, value: float = 0.0) -> np.ndarray:
     return out
 
 
-def _check_images(name: str, x: Tensor | np.ndarray, channels: int | None = None) -> None:
-    """Raises ValueError unless x is a batch of pictures (N, C, H, W), of so many channels."""
+def _check_images(
+    name: str, x: Tensor | np.ndarray, channels: int | None = None, kind: type = Tensor
+) -> None:
+    """TypeError unless x is a `kind`, ValueError unless it is (N, C, H, W) of so many channels."""
+    if not isinstance(x, kind):
+        raise TypeError(
+            f"{name}: x has the type {type(x).__name__}, expected {kind.__name__}. "
+            "An array becomes a Tensor by Tensor(x); the array of a Tensor is x.data."
+        )
     if x.ndim != 4:
         raise ValueError(
             f"{name}: x {x.shape} must be a batch of pictures, (N, C, H, W). "
@@ -259,6 +267,16 @@ def _check_images(name: str, x: Tensor | np.ndarray, channels: int | None = None
             f"{name}: x {x.shape} has {x.shape[1]} channels, but {channels} are expected. "
             "Channels are axis 1: check the layer's sizes, or permute(0, 3, 1, 2) pictures (N, H, W, C)."
         )
+
+
+def _check_whole(name: str, least: int, **sizes: int) -> None:
+    """Raises ValueError naming a size that is no whole number, or less than `least`."""
+    for what, size in sizes.items():
+        if not isinstance(size, (int, np.integer)) or size < least:
+            raise ValueError(
+                f"{name}: {what} {size!r} must be a whole number, {least} or more. "
+                "Rows and columns share it; pairs and words like 'same' are not built here."
+            )
 
 # %% [markdown]
 """
@@ -298,7 +316,7 @@ def conv2d_explicit(
     >>> conv2d_explicit(x, np.array([[[[1.0, 2.0], [0.0, -1.0]]]])).tolist()
     [[[[0.0, 2.0], [6.0, 8.0]]]]
     """
-    _check_images("conv2d_explicit", x, weight.shape[1])
+    _check_images("conv2d_explicit", x, weight.shape[1], np.ndarray)
     (n, channels, h, w), (out_channels, _, kh, kw) = x.shape, weight.shape
     oh, ow = output_size(h, kh, stride, padding), output_size(w, kw, stride, padding)
     x = padded(x, padding)
@@ -697,6 +715,7 @@ class Conv2d(Module):
 
     kernel_size: an int, or (KH, KW). weight (out_channels, in_channels, KH, KW), bias
     (out_channels,) or None; both start uniform within ±1/sqrt(in_channels*KH*KW).
+    Raises ValueError for a stride or a padding that is no whole number.
     Source: torch.nn.Conv2d.
 
     >>> Conv2d(3, 32, 3).weight.shape
@@ -712,6 +731,8 @@ class Conv2d(Module):
         padding: int = 0,
         bias: bool = True,
     ) -> None:
+        _check_whole("Conv2d", 1, stride=stride)
+        _check_whole("Conv2d", 0, padding=padding)
         kh, kw = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, (kh, kw)
         self.stride, self.padding = stride, padding
@@ -813,8 +834,8 @@ is the kernel size unless you say otherwise:
 
 ```
 x = [1 3 | 2 0]
-    [5 2 | 4 4]      max  [5 4]      mean  [2.75 2.5]
-    [----+----]           [2 9]            [1.25 7.5]
+    [5 2 | 4 4]       max = [5 4]       mean = [2.75 2.5]
+    -----------             [2 9]              [1.25 7.5]
     [0 1 | 7 6]
     [2 2 | 8 9]
 ```
@@ -1077,10 +1098,13 @@ avg_pool2d = tracked(_avg_pool2d, (avg_pool_gradient,), "avg_pool2d")
 
 
 class _Pool2d(Module):
-    """What the two pooling layers share: their sizes."""
+    """What the two pooling layers share: their sizes. Raises ValueError for one that is none."""
 
     def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride or kernel_size, padding
+        stride = kernel_size if stride is None else stride
+        _check_whole(type(self).__name__, 1, kernel_size=kernel_size, stride=stride)
+        _check_whole(type(self).__name__, 0, padding=padding)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def extra_repr(self) -> str:
         """The sizes, in the order of the arguments."""
@@ -1308,8 +1332,9 @@ check.close("g afterwards", _g, _kept, why="others still need g: make a new arra
 call one over it `scale`. Nudge `centred[i]` by `d`:
 
 - its own `normal[i]` rises by `scale * d`;
-- `mean(centred²)` grows by `2 * centred[i] * d / m`, so the spread grows, and **every** `normal[j]`
-  shrinks, in proportion to itself. Work it out and the loss is
+- `v = mean(centred²) + eps` grows by `2 * centred[i] * d / m`, so the spread grows, and **every**
+  `normal[j] = centred[j] / √v` shrinks. The slope of `1/√v` is `-1/2` times `1/√v` times `1/v`; put in the
+  growth of v, write `normal` for `centred / √v` twice, and what each of them loses is
   `scale * d * normal[j] * normal[i] / m`.
 
 Weighted by `g` and added up over all j, what comes back to `i` is
@@ -1788,8 +1813,8 @@ check.prediction("megabytes of the result", output_megabytes, "MTIuODQ1MDU2", re
 
 # %% [markdown]
 """
-Now look. The first table is per picture, for two convolutions and the linear layer that also makes 32
-outputs of the same pixels. The second lines watch one batch go through, with Python's `tracemalloc`.
+Now look. The table is per picture, for two convolutions and the linear layer that also makes 32
+outputs of the same pixels. The lines below it watch one batch go through, with Python's `tracemalloc`.
 """
 
 # %% demo="counts"
@@ -1885,9 +1910,9 @@ print(f"per second in the loops: {1881600 / loops[0] / 1e6:.2f} million")
 """
 The arithmetic is the same in all three columns. What differs is what is done around it. In the loops, the
 interpreter looks up names, makes index tuples and boxes every number, for each multiply-accumulate. On patches
-it does that once per four pictures, copies every pixel up to 25 times, and still wins. PyTorch does not
-even copy: its kernels read the pixels in place and keep them in registers. What is left between the last
-two columns is module 18's business.
+it does that once per four pictures, copies every pixel up to 25 times, and still wins. PyTorch hands
+the work to kernels written for this very processor (oneDNN, on most), which need no copy of that kind. How
+much is left between the last two columns you have just seen; it is module 18's business.
 
 ## Break: two bugs that do not crash
 
@@ -1954,8 +1979,9 @@ conv2d_input_gradient = right_kernel
 
 # %% [markdown]
 """
-It learns, nearly as well, because the last layers make up for what the first ones are told wrongly. A
-wrong gradient is rarely a crash; it is a few percent that nobody can explain. That is what
+It learns, later and not quite as well: the layers after the bug get right gradients, and work with what
+the first filters happen to give them. A wrong gradient is rarely a crash; it is a few percent that nobody
+can explain. That is what
 `check_grads` is for: one line per operation, for ever. (The swap above worked because your rules look
 up the kernels by name when they run. Module 18 uses the same door.)
 
@@ -2056,11 +2082,11 @@ in memory: `channels_last` keeps (N, C, H, W) as the shape but puts the channels
 as your `patches` does, and the fast kernels like that best.
 
 In use a BatchNorm after a convolution is only a scale and a shift per channel, so deployment tools fold
-it into the filter's weights and bias and drop the layer; module 15 comes back to that. Where batches are
+it into the filter's weights and bias and drop the layer. Where batches are
 small, per-batch statistics are poor, and networks normalise over the channels of one example instead:
 LayerNorm, in module 13. PyTorch's BatchNorm also counts the batches it has seen
 (`num_batches_tracked`); ours does not. What we are not building: dilation and groups (and with them the
-depthwise convolutions of small phones' networks), transposed convolutions, strides and paddings that differ
+depthwise convolutions of networks for phones), transposed convolutions, strides and paddings that differ
 between rows and columns, 1-D and 3-D.
 
 Sources: Fukushima 1980 (the neocognitron); LeCun et al. 1989 and 1998 (trained by gradients);
@@ -2072,6 +2098,8 @@ Ioffe and Szegedy 2015 (batch normalisation); Lin et al. 2013 (global average po
 |---|---|---|
 | `does not fit` | the picture has become smaller than the kernel | count sizes through the network: padding, fewer poolings |
 | `must be a batch of pictures` | a picture without its batch or channel axis | `x.unsqueeze(0)`, or `images[:, None]` for gray ones |
+| `expected Tensor`, `expected ndarray` | an array where a Tensor belongs, or the other way round | layers and `conv2d` take Tensors, `conv2d_explicit` arrays |
+| `must be a whole number` | a pair, a word or 0 as stride, padding or pooling window | one number for rows and columns |
 | `channels, but` | channels last, or `in_channels` of the layer does not match | `permute(0, 3, 1, 2)`; compare with the layer before |
 | `one value per channel` | BatchNorm in training on one picture of one pixel | a larger batch, or `model.eval()` |
 | `more than half of the kernel` | pooling windows that would see only padding | less padding |

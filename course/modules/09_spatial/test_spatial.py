@@ -193,6 +193,30 @@ def test_conv_errors_say_what_to_do(shape, words):
         Conv2d(3, 4, 3)(Tensor(np.zeros(shape)))
 
 
+def test_arrays_and_tensors_are_told_apart():
+    with pytest.raises(TypeError, match=r"Tensor\(x\)"):
+        Conv2d(1, 1, 3)(np.zeros((1, 1, 4, 4)))
+    with pytest.raises(TypeError, match=r"x\.data"):
+        conv2d_explicit(Tensor(np.zeros((1, 1, 4, 4))), np.zeros((1, 1, 3, 3)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Conv2d(1, 1, 3, stride=0),
+        lambda: Conv2d(1, 1, 3, stride=(2, 2)),
+        lambda: Conv2d(1, 1, 3, padding="same"),
+        lambda: Conv2d(1, 1, 3, padding=-1),
+        lambda: MaxPool2d((2, 2)),
+        lambda: MaxPool2d(2, stride=0),
+        lambda: AvgPool2d(0),
+    ],
+)
+def test_sizes_that_are_none_are_refused_by_the_layer(make):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        make()
+
+
 # Pooling
 
 POOLS = [(2, None, 0), (2, 1, 0), (3, 2, 1), (3, 1, 1), (1, 2, 0), (2, 3, 1)]
