@@ -120,7 +120,7 @@ out = [0 2]     four places, four pixels, and the same four weights for all of t
 
 Two things follow. The weights do not depend on the size of the picture. And if the picture moves by
 one pixel, the result moves by one pixel and is otherwise the same. (A mathematician's convolution
-turns the filter upside down before it slides. Networks learn their filters, so nobody turns them:
+gives the filter half a turn before it slides. Networks learn their filters, so nobody turns them:
 every framework does what you see above and calls it convolution.)
 
 What can so few weights say? In 1968 Irwin Sobel chose nine by hand: the right column of the window
@@ -237,7 +237,7 @@ need not care.
 """
 
 # %% given="frames"
-#| export
+#| exporti
 def padded(x: np.ndarray, padding: int, value: float = 0.0) -> np.ndarray:
     """x (N, C, H, W) in a frame of `value`, `padding` pixels wide; x itself if that is 0."""
     if not padding:
@@ -1252,7 +1252,17 @@ def _channel_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("nchw,nchw->c", a, b)
 
 
-def batch_norm_weight_gradient(g, out, x, weight, bias, mean, var, eps=1e-5, training=True):
+def batch_norm_weight_gradient(
+    g: np.ndarray,
+    out: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    eps: float = 1e-5,
+    training: bool = True,
+) -> np.ndarray:
     """g times the normalised x, added up per channel: (C,)."""
     ### BEGIN SOLUTION
     return _channel_sum(g, _normalised(x, mean, var, eps))
@@ -1412,7 +1422,17 @@ itself: what comes back is `g * scale`, and nothing else.
 
 # %% exercise="batch_norm.input_gradient"
 #| exporti
-def batch_norm_input_gradient(g, out, x, weight, bias, mean, var, eps=1e-5, training=True):
+def batch_norm_input_gradient(
+    g: np.ndarray,
+    out: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    eps: float = 1e-5,
+    training: bool = True,
+) -> np.ndarray:
     """What x gets: in training x also moves the mean and the variance of its channel.
 
     Source: Ioffe and Szegedy 2015, section 3.
