@@ -466,19 +466,25 @@ def default_collate(items: Sequence) -> tuple[Tensor, ...] | Tensor:
     ### END SOLUTION
 
 # %% check="default_collate" points=3
+def _kind(batch):
+    """What a batch is, with the shapes in it: ("tuple", [(3, 2), (3,)])."""
+    fields = batch if isinstance(batch, (tuple, list)) else [batch]
+    return type(batch).__name__, [np.shape(np.asarray(field)) for field in fields]
+
+
+check.equal("a batch of three pairs of numbers", _kind(default_collate([(1, 10), (2, 20), (3, 30)])),
+            ("tuple", [(3,), (3,)]), why="two fields, each with the number of every item: x, y = batch")
 _items = [(np.array([1.0, 2.0]), 0), (np.array([3.0, 4.0]), 1), (np.array([5.0, 6.0]), 0)]
 _batch = default_collate(_items)
-check.equal("the type and number of fields", (type(_batch).__name__, len(_batch) if _batch is not None else 0),
-            ("tuple", 2), why="one Tensor for x and one for y: x, y = batch")
 check.tensor("the first field", _batch[0], [[1, 2], [3, 4], [5, 6]], why="three rows of two, stacked: (3, 2)")
 check.tensor("the second field", _batch[1] if len(_batch) > 1 else None, [0, 1, 0],
              why="three numbers make a vector (3,), whatever type they had")
-_three = default_collate([(1, 2, np.zeros((2, 4))), (3, 4, np.ones((2, 4)))])
-check.equal("shapes of three fields of two items", [np.shape(np.asarray(_f)) for _f in _three],
-            [(2,), (2,), (2, 2, 4)], why="the new axis comes first: the batch")
-check.tensor("bare arrays", default_collate([np.array([1.0, 2.0]), np.array([3.0, 4.0])]), [[1, 2], [3, 4]],
-             why="no tuple, one field: a single Tensor")
-check.tensor("bare numbers", default_collate([5, 6, 7]), [5, 6, 7])
+check.equal("a batch of two items with three fields",
+            _kind(default_collate([(1, 2, np.zeros((2, 4))), (3, 4, np.ones((2, 4)))])),
+            ("tuple", [(2,), (2,), (2, 2, 4)]), why="however many fields; the new axis comes first")
+check.equal("a batch of two bare arrays", _kind(default_collate([np.array([1.0, 2.0]), np.array([3.0, 4.0])])),
+            ("Tensor", [(2, 2)]), why="no tuple, one field: a single Tensor")
+check.tensor("a batch of bare numbers", default_collate([5, 6, 7]), [5, 6, 7])
 check.raises("fields of shapes (2,) and (3,)", ValueError,
              lambda: default_collate([(np.zeros(2), 0), (np.zeros(3), 1)]),
              why="_stack names both shapes and what helps", mention=["(2,)", "(3,)", "collate_fn"])
@@ -797,27 +803,34 @@ def _breaks(error):
     raise error
 
 
-def _within(call, seconds=1.5):
+_stuck = False  # whether a call has not come back: then no other one is waited for
+
+
+def _within(call, seconds=0.6):
     """What `call()` gives; or what it raised, or that it does not come back, as a text."""
+    global _stuck
     results = []
 
     def run():
         try:
             results.append(call())
-        except NotImplementedError as error:
-            results.append(error)
         except BaseException as error:
-            results.append(f"{type(error).__name__}: {error}")
+            results.append(error)
 
-    runner = threading.Thread(target=run, daemon=True)
-    runner.start()
-    runner.join(seconds)
-    if results and isinstance(results[0], NotImplementedError):
+    if not _stuck:
+        runner = threading.Thread(target=run, daemon=True)
+        runner.start()
+        runner.join(seconds)
+        _stuck = not results
+    if _stuck:
+        return "still waiting"
+    if isinstance(results[0], NotImplementedError):
         raise results[0]
-    return results[0] if results else "it waits for ever"
+    error = results[0]
+    return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
 
 
-def _wait_until(condition, seconds=1.0):
+def _wait_until(condition, seconds=0.3):
     """Whether the condition comes true within the time."""
     end = time.perf_counter() + seconds
     while not condition() and time.perf_counter() < end:
@@ -851,7 +864,7 @@ def _said(batches, stop=None):
     except NotImplementedError:
         raise
     except BaseException as error:
-        return f"{type(error).__name__} came out of _fill"
+        return f"{type(error).__name__} came out of _fill, after {len(ready.queue)} put"
     return [(kind, repr(thing) if kind == "error" else thing) for kind, thing in ready.queue]
 
 
@@ -942,7 +955,7 @@ def _run_ahead():
     made = []
     iterator = prefetched(_noting(made), 3)
     first = next(iterator)
-    ahead = _wait_until(lambda: len(made) >= 5, 0.5)
+    ahead = _wait_until(lambda: len(made) >= 5)
     time.sleep(0.02)
     inside = any(who == threading.get_ident() for _, who in made)
     report = first, ahead, len(made) <= 5, inside
@@ -955,7 +968,7 @@ def _left_behind(leave):
     before = set(threading.enumerate())
     leave(prefetched(_noting([]), 2))
     new = lambda: set(threading.enumerate()) - before
-    return 0 if _wait_until(lambda: not new(), 0.5) else len(new())
+    return 0 if _wait_until(lambda: not new()) else len(new())
 
 
 def _break_off(iterator):
@@ -974,6 +987,9 @@ def _caught(seen):
     return "no KeyError"
 
 
+_stuck = False
+check.equal("two batches through prefetched(…, 5)", _within(lambda: list(prefetched(iter("ab"), 5))), list("ab"),
+            why="fewer batches than places in the queue")
 check.equal("five batches through prefetched(…, 2)", _within(lambda: list(prefetched(iter("abcde"), 2))),
             list("abcde"), why="all of them, in their order, and then it ends")
 check.equal("a batch is taken, the loop is busy. First batch, at least 5 made, at most 5 made, any by the loop itself",
@@ -1076,12 +1092,12 @@ def __len__(self) -> int:
 # %% check="DataLoader.__len__" points=2
 def _lengths(drop_last):
     return [len(DataLoader(range(rows), size, drop_last=drop_last))
-            for rows, size in [(5, 2), (6, 2), (3, 8), (0, 4), (9, 1)]]
+            for rows, size in [(5, 2), (6, 2), (7, 4), (3, 8), (0, 4), (9, 1)]]
 
 
-check.equal("batches of 5 rows by 2, 6 by 2, 3 by 8, 0 by 4, 9 by 1", _lengths(False), [3, 3, 1, 0, 9],
+check.equal("batches of 5 rows by 2, 6 by 2, 7 by 4, 3 by 8, 0 by 4, 9 by 1", _lengths(False), [3, 3, 2, 1, 0, 9],
             why="a rest makes one more batch, no rest does not")
-check.equal("the same with drop_last", _lengths(True), [2, 3, 0, 0, 9], why="whole batches only")
+check.equal("the same with drop_last", _lengths(True), [2, 3, 1, 0, 0, 9], why="whole batches only")
 
 # %% [markdown]
 """
@@ -1199,9 +1215,10 @@ _it.epoch = 5
 check.equal("the key after epoch was set to 5", _it._next_key(), (7, 5), why="so a run resumes at epoch 5")
 _one, _two = (_loader(generator=np.random.default_rng(3)) for _ in range(2))
 _keys = [_one._next_key(), _one._next_key()]
-check.true("keys drawn from a generator: tuples of whole numbers, another one for each pass",
-           all(isinstance(_k, tuple) and all(isinstance(_n, int) for _n in _k) for _k in _keys) and _keys[0] != _keys[1],
-           why="the generator moves on with every pass", got=[type(_k).__name__ for _k in _keys])
+check.equal("two keys drawn from a generator: how many numbers, does the generator move on, are they different",
+            ([len(_k) if isinstance(_k, tuple) else type(_k).__name__ for _k in _keys],
+             _one.generator.random() != np.random.default_rng(3).random(), _keys[0] != _keys[1]), ([1, 1], True, True),
+            why="one number, drawn: the next pass then draws another one")
 check.equal("epoch with a generator, after two passes", _one.epoch, 2, why="passes are counted in any case")
 _two.epoch, _two.seed = 9, 9
 check.equal("the same generator, but another epoch and seed", [_two._next_key(), _two._next_key()] == _keys, True,
@@ -1401,6 +1418,8 @@ check.true("a file of four records can be read", not isinstance(_result, str), g
 check.equal("shapes of images and labels", [np.shape(_a) for _a in _result], [(4, 3, 32, 32), (4,)],
             why="four records, colours first")
 check.equal("labels", [int(_l) for _l in np.ravel(_result[1])], [3, 9, 0, 7], why="the first byte of each record")
+check.equal("the first red pixels of image 0, from the top left to the right", [int(_p) for _p in _result[0].ravel()[:4]],
+            [int(_p) for _p in _images.ravel()[:4]], why="a plane is 32 rows of 32 bytes, from the top")
 check.true("all pixels are where they belong", np.array_equal(_result[0], _images),
            why="a plane of red, one of green, one of blue, each row by row")
 check.equal("types", [str(_a.dtype) for _a in _result], ["uint8", "uint8"], why="one byte per value")
