@@ -2,8 +2,8 @@
 """
 # 08 · Data loading
 
-A data loader turns files into batches: in an order that two numbers repeat, with small random changes that make
-few pictures into many, and early enough that the network never waits.
+A data loader turns files into batches: in an order that two numbers repeat, with small random changes that
+make few pictures into many, and early enough that the network never waits.
 
 ```
 you have built     01 to 07: a Trainer that takes anything that gives (x, y) batches
@@ -16,8 +16,8 @@ you build now      datasets, the order of an epoch, collate, transforms, prefetc
 this unlocks       09 convolutions, and with them CIFAR-10 in milestone 1998
 ```
 
-Time: about 3 hours. Every exercise is a cell with a hole in it, and the cell below it checks your
-answer. Run `tito watch` in a terminal beside this notebook.
+Time: about 3 hours. Every exercise is a cell with a hole in it, and the cell below it checks your answer.
+Run `tito watch` in a terminal beside this notebook.
 """
 
 # %% given="imports"
@@ -67,10 +67,11 @@ def small_net(width=96):
 """
 ## Why: the network waits
 
-Module 07 cut two arrays into batches and that was all. Pictures want more: each is a block of bytes that has to
-become floats, and each time it is used it is shifted and mirrored at random, because a network that has seen 50,000
-pictures in many positions knows more than one that has seen 50,000 pictures. Written the obvious way, one picture
-after the other, it looks like the cell below. Guess what a step spends most of its time on, then run it.
+Module 07 cut two arrays into batches and that was all. Pictures want more: each is a block of bytes that
+has to become floats, and each time it is used it is shifted and mirrored at random, because a network that
+has seen 50,000 pictures in many positions knows more than one that has seen 50,000 pictures. Written the
+obvious way, one picture after the other, it looks like the cell below. Guess what a step spends most of its
+time on, then run it.
 """
 
 # %% demo="the_network_waits"
@@ -103,17 +104,17 @@ print(f"the network waits for {loading / (loading + learning):.0%} of the time")
 
 # %% [markdown]
 """
-A stopwatch shows that fault. It does not show the others. All random numbers come from one generator, so nobody can
-look at epoch 7 without running the six before it. And if the file of pictures was cut off during the download,
-`np.fromfile` gives what is there and says nothing.
+A stopwatch shows that fault. It does not show the others. All random numbers come from one generator, so
+nobody can look at epoch 7 without running the six before it. And if the file of pictures was cut off during
+the download, `np.fromfile` gives what is there and says nothing.
 
-By the end of this module the same work takes a fraction of the time, any batch of any epoch can be made again from
-three numbers, and a damaged file is an error with its name in it.
+By the end of this module the same work takes a fraction of the time, any batch of any epoch can be made
+again from three numbers, and a damaged file is an error with its name in it.
 
 ## Foundations: five rows
 
-An epoch needs an **order** of the rows, and the order is cut into **batches**. Let the order depend on two numbers only,
-a seed and the number of the epoch:
+An epoch needs an **order** of the rows, and the order is cut into **batches**. Let the order depend on two
+numbers only, a seed and the number of the epoch:
 
 ```
 seed 7, epoch 0     order [2 0 4 1 3]     batches of 2:   [2 0] [4 1] [3]
@@ -138,8 +139,8 @@ batch         (x, y)
 the training step
 ```
 
-Why prefetch? Say loading takes 2 ms and a step 3 ms. Taking turns, three batches need 15 ms. If the next batch is
-loaded *during* the step, only the first one is waited for:
+Why prefetch? Say loading takes 2 ms and a step 3 ms. Taking turns, three batches need 15 ms. If the next
+batch is loaded *during* the step, only the first one is waited for:
 
 ```
 taking turns    LL SSS LL SSS LL SSS            3 * (2 + 3) = 15 ms
@@ -148,15 +149,16 @@ ahead              LL. SSS                      2 + 3 * 3   = 11 ms
                        LL. SSS
 ```
 
-Over many batches a step costs the **larger** of the two times instead of their sum. More cannot be gained; less can, and
-you will measure when.
+Over many batches a step costs the **larger** of the two times instead of their sum. More cannot be gained;
+less can, and you will measure when.
 
 ## Build
 
 ### A dataset: how many, and which one
 
 A dataset is anything that answers two questions: `len(dataset)`, and `dataset[i]` for one item. That is a
-*protocol*: no base class is needed, a list already qualifies. The most useful one holds arrays whose rows belong together:
+*protocol*: no base class is needed, a list already qualifies. The most useful one holds arrays whose rows
+belong together:
 
 ```
 x   [[1 2]      y   [10        TensorDataset(x, y)[1]  ->  (array [3 4], 20)
@@ -164,9 +166,10 @@ x   [[1 2]      y   [10        TensorDataset(x, y)[1]  ->  (array [3 4], 20)
      [5 6]]          30]
 ```
 
-An item is a **tuple** with row i of every array. The arrays keep their type: pictures of bytes take a quarter of the
-memory that floats would, and become floats when they are used. Look at `__getitems__`, too. NumPy takes an array of
-row numbers as gladly as a single one, so the same line of yours fetches a whole batch at once.
+An item is a **tuple** with row i of every array. The arrays keep their type: pictures of bytes take a
+quarter of the memory that floats would, and become floats when they are used. Look at `__getitems__`, too.
+NumPy takes an array of row numbers as gladly as a single one, so the same line of yours fetches a whole
+batch at once.
 """
 
 # %% given="Dataset"
@@ -235,12 +238,12 @@ check.equal("rows 2 and 0 at once", [np.asarray(_f).tolist() for _f in _data.__g
 """
 ### Splitting at random
 
-Training, validation and test sets are parts of one data set that do not overlap. `Subset` (given) is such a part: a
-dataset, and a list of row numbers into it. Nothing is copied.
+Training, validation and test sets are parts of one data set that do not overlap. `Subset` (given) is such a
+part: a dataset, and a list of row numbers into it. Nothing is copied.
 
-`random_split` makes the parts: one permutation of all rows, cut into pieces. Lengths may be numbers of items, or
-shares that add up to 1. Shares rarely come out even. PyTorch rounds every share **down** and deals out what is left
-one by one, from the first part on:
+`random_split` makes the parts: one permutation of all rows, cut into pieces. Lengths may be numbers of
+items, or shares that add up to 1. Shares rarely come out even. PyTorch rounds every share **down** and
+deals out what is left one by one, from the first part on:
 
 ```
 11 items, shares 0.5 0.25 0.25      5.5   2.75  2.75
@@ -248,8 +251,9 @@ rounded down                        5     2     2         2 items are left
 dealt out                           6     3     2         = 11
 ```
 
-Two things are worth the care. The parts must come from **one** permutation, or they overlap and the network is tested
-on what it was trained on. And the seed is an argument, so that a colleague gets the same test set.
+Two things are worth the care. The parts must come from **one** permutation, or they overlap and the network
+is tested on what it was trained on. And the seed is an argument, so that a colleague gets the same test
+set.
 """
 
 # %% given="Subset"
@@ -333,13 +337,14 @@ check.raises("lengths [20, 7] of 30 items", ValueError, lambda: random_split(_da
 """
 ### The order of an epoch
 
-In module 07 the order came from a generator that moves on with every epoch. That is one more piece of state: to repeat
-epoch 7 you need its state after epoch 6. Here is a way without state. NumPy makes a generator from a *tuple* of
-numbers as well as from one number, and mixes them well: `np.random.default_rng((7, 3))`. So take the pair (seed,
-epoch) as key, make a fresh generator of it, and draw one permutation.
+In module 07 the order came from a generator that moves on with every epoch. That is one more piece of
+state: to repeat epoch 7 you need its state after epoch 6. Here is a way without state. NumPy makes a
+generator from a *tuple* of numbers as well as from one number, and mixes them well:
+`np.random.default_rng((7, 3))`. So take the pair (seed, epoch) as key, make a fresh generator of it, and
+draw one permutation.
 
-Not `seed + epoch`: then seed 0 in epoch 1 has the order of seed 1 in epoch 0, and two runs that were meant to be
-independent share nearly all their orders.
+Not `seed + epoch`: then seed 0 in epoch 1 has the order of seed 1 in epoch 0, and two runs that were meant
+to be independent share nearly all their orders.
 """
 
 # %% exercise="epoch_order"
@@ -381,9 +386,10 @@ check.true("NumPy's global generator is left alone", np.random.random() == _befo
 """
 ### The plan: an order cut into batches
 
-`[2 0 4 1 3]` in batches of 2 is `[2 0] [4 1] [3]`. The last batch is shorter. That is fine for most things, and a
-nuisance for some: a step with a single row is noisy, and BatchNorm in module 09 cannot take a variance of one row.
-`drop_last` leaves it out, **if** it is shorter. Its rows are not lost for good: the next epoch has another order.
+`[2 0 4 1 3]` in batches of 2 is `[2 0] [4 1] [3]`. The last batch is shorter. That is fine for most things,
+and a nuisance for some: a step with a single row is noisy, and BatchNorm in module 09 cannot take a
+variance of one row. `drop_last` leaves it out, **if** it is shorter. Its rows are not lost for good: the
+next epoch has another order.
 """
 
 # %% exercise="batch_plan"
@@ -422,8 +428,8 @@ check.true("pieces are arrays", isinstance(batch_plan(np.arange(3), 2)[0], np.nd
 """
 ### Collate: from items to a batch
 
-A dataset that can only hand out one item at a time gives a list of items. A batch is the same numbers turned by
-90 degrees: not item by item, but field by field.
+A dataset that can only hand out one item at a time gives a list of items. A batch is the same numbers
+turned by 90 degrees: not item by item, but field by field.
 
 ```
 items     (x2, y2)          batch    x  [x2       y  [y2
@@ -431,9 +437,10 @@ items     (x2, y2)          batch    x  [x2       y  [y2
           (x4, y4)                       x4]          y4]
 ```
 
-Python's `zip(*items)` does the turning. `_stack` (given) makes one Tensor of a field, and explains itself if the
-shapes differ. Texts of different lengths do: for them the loader takes a `collate_fn` of your own that pads, and you
-will see one below. An item need not be a tuple; a dataset of bare arrays has one field, and its batch is one Tensor.
+Python's `zip(*items)` does the turning. `_stack` (given) makes one Tensor of a field, and explains itself
+if the shapes differ. Texts of different lengths do: for them the loader takes a `collate_fn` of your own
+that pads, and you will see one below. An item need not be a tuple; a dataset of bare arrays has one field,
+and its batch is one Tensor.
 """
 
 # %% exercise="default_collate"
@@ -493,13 +500,14 @@ check.raises("fields of shapes (2,) and (3,)", ValueError,
 """
 ### Transforms: few pictures into many
 
-A picture of a horse, mirrored, is a picture of a horse. Moved by two pixels, it still is one. Changes that keep the label make
-new training pictures for nothing; which changes those are is knowledge about the data. (A mirrored 2 is no digit at
-all.) Your transforms work on a whole batch of images `(N, C, H, W)`: number, channels, height, width. Each is a
-callable `(images, generator) -> images` that keeps three promises:
+A picture of a horse, mirrored, is a picture of a horse. Moved by two pixels, it still is one. Changes that
+keep the label make new training pictures for nothing; which changes those are is knowledge about the data.
+(A mirrored 2 is no digit at all.) Your transforms work on a whole batch of images `(N, C, H, W)`: number,
+channels, height, width. Each is a callable `(images, generator) -> images` that keeps three promises:
 
 - every image draws for **itself**: a batch that is mirrored as one has not become more varied;
-- all random numbers come from the `generator` it is given, so whoever has the generator can have the batch again;
+- all random numbers come from the `generator` it is given, so whoever has the generator can have the batch
+  again;
 - the images it was given are left as they are: they may be the data set itself.
 
 First the mirror. Draw one number per image, and choose the images whose number is below `p`. In NumPy
@@ -553,8 +561,8 @@ check.true("the same generator, the same images", np.array_equal(_flipped, _agai
 """
 ### Random crop
 
-Moving a picture by a few pixels: pad it on all sides, then cut the old size out of the larger picture at a random place.
-With `padding=1` a row of four has three places:
+Moving a picture by a few pixels: pad it on all sides, then cut the old size out of the larger picture at a
+random place. With `padding=1` a row of four has three places:
 
 ```
 image            1 2 3 4
@@ -564,13 +572,14 @@ place 1          1 2 3 4        the picture itself
 place 2            2 3 4 0
 ```
 
-So with `padding=p` there are `2p + 1` places for the top and as many for the left, and every image draws its own two.
-Mind the upper end: `generator.integers(0, high, n)` never gives `high` itself. `np.pad(images, widths, mode=...)` takes
-one pair (before, after) per axis: nothing for images and channels, `(p, p)` for height and width.
+So with `padding=p` there are `2p + 1` places for the top and as many for the left, and every image draws
+its own two. Mind the upper end: `generator.integers(0, high, n)` never gives `high` itself. `np.pad(images,
+widths, mode=...)` takes one pair (before, after) per axis: nothing for images and channels, `(p, p)` for
+height and width.
 
 A loop over the images that copies one slice each will do. There is a way without a loop, too:
-`np.lib.stride_tricks.sliding_window_view(padded, (H, W), axis=(2, 3))` is a view of *all* windows at once, of shape
-`(N, C, 2p+1, 2p+1, H, W)`, and costs nothing until you pick from it.
+`np.lib.stride_tricks.sliding_window_view(padded, (H, W), axis=(2, 3))` is a view of *all* windows at once,
+of shape `(N, C, 2p+1, 2p+1, H, W)`, and costs nothing until you pick from it.
 """
 
 # %% exercise="RandomCrop"
@@ -636,17 +645,18 @@ check.true("padding 0 changes nothing", np.array_equal(RandomCrop(0)(_images, np
 ### Normalize
 
 Pixels of 0 to 255 are a poor start for a network: all positive, and a hundred times too large. Subtract the
-mean of each channel and divide by its standard deviation, both measured **once, on the training set**. (Measured on each
-batch, the same picture would look different in other company.)
+mean of each channel and divide by its standard deviation, both measured **once, on the training set**.
+(Measured on each batch, the same picture would look different in other company.)
 
 ```
 red    100  150      mean 125, std 50      (100 - 125) / 50 = -0.5    0.5
 green   60  100      mean  80, std 40                         -0.5    0.5
 ```
 
-`mean` and `std` have one number per channel, images have shape `(N, C, H, W)`, and broadcasting compares from the
-right: three numbers of shape `(3,)` would meet the width. They need a shape that puts them at C. And the images may
-be bytes: the numbers they meet must be floats of type `Tensor.dtype`, then NumPy makes floats of the result.
+`mean` and `std` have one number per channel, images have shape `(N, C, H, W)`, and broadcasting compares
+from the right: three numbers of shape `(3,)` would meet the width. They need a shape that puts them at C.
+And the images may be bytes: the numbers they meet must be floats of type `Tensor.dtype`, then NumPy makes
+floats of the result.
 """
 
 # %% exercise="Normalize"
@@ -688,8 +698,9 @@ check.equal("the images that were given", float(_images.sum()),
 """
 ### Cutout
 
-Blank a square of each image, at a random place. The network can no longer bet on one detail, the dog's nose, and must look
-at the rest as well. The *centre* of the square is drawn from all pixels, so the border may cut the square:
+Blank a square of each image, at a random place. The network can no longer bet on one detail, the dog's
+nose, and must look at the rest as well. The *centre* of the square is drawn from all pixels, so the border
+may cut the square:
 
 ```
 size 2, centre row 0         centre row 2
@@ -697,10 +708,10 @@ top = 0 - 2 // 2 = -1        top = 2 - 1 = 1
 rows -1 0  ->  row 0 only    rows 1 2
 ```
 
-Without a loop: `np.arange(height) - top[:, None]` says for every image (N) and row (H) how far below the top the row
-lies. It is in the square if that is at least 0 and less than `size`. The same for columns; a pixel is blanked if its row
-**and** its column are in. Bring both to shapes that broadcast to `(N, 1, H, W)`, and let `np.where` choose between 0
-and the image.
+Without a loop: `np.arange(height) - top[:, None]` says for every image (N) and row (H) how far below the
+top the row lies. It is in the square if that is at least 0 and less than `size`. The same for columns; a
+pixel is blanked if its row **and** its column are in. Bring both to shapes that broadcast to `(N, 1, H,
+W)`, and let `np.where` choose between 0 and the image.
 """
 
 # %% exercise="Cutout"
@@ -769,12 +780,13 @@ class Compose:
 """
 ### Prefetch: the thread that makes batches
 
-Now the part that buys time. A thread makes batches and puts them into a **queue**; the training loop takes them out. Python's
-`queue.Queue(maxsize=k)` does the waiting: `put` waits while it is full, `get` waits while it is empty. A bounded queue is
-what keeps the thread from running ahead through the whole data set and filling the memory.
+Now the part that buys time. A thread makes batches and puts them into a **queue**; the training loop takes
+them out. Python's `queue.Queue(maxsize=k)` does the waiting: `put` waits while it is full, `get` waits
+while it is empty. A bounded queue is what keeps the thread from running ahead through the whole data set
+and filling the memory.
 
-You write it in two halves. The first runs in the thread. Everything it has to say goes through the queue, as a pair of
-what it is and the thing itself:
+You write it in two halves. The first runs in the thread. Everything it has to say goes through the queue,
+as a pair of what it is and the thing itself:
 
 ```
 ("batch", batch)      the next one
@@ -782,13 +794,13 @@ what it is and the thing itself:
 ("error", error)      making a batch failed, with this exception
 ```
 
-The third line is the one that home-made prefetchers forget. An exception in a thread ends *the thread*. The training loop
-knows nothing of it and waits for the next batch for ever. So catch it, whatever it is (`BaseException`: a dataset
-might even call `sys.exit`), and send it over.
+The third line is the one that home-made prefetchers forget. An exception in a thread ends *the thread*. The
+training loop knows nothing of it and waits for the next batch for ever. So catch it, whatever it is
+(`BaseException`: a dataset might even call `sys.exit`), and send it over.
 
 And one more duty: the training loop may lose interest half way, by a `break`. Then it sets `stop`, a
-`threading.Event`. Look at `stop.is_set()` after every batch, and return at once if it is: without another word,
-because nobody reads the queue any more and a `put` into a full one would wait for ever.
+`threading.Event`. Look at `stop.is_set()` after every batch, and return at once if it is: without another
+word, because nobody reads the queue any more and a `put` into a full one would wait for ever.
 
 The next cell is for the two checks that follow: batches that fail, and a watch that does not wait for ever.
 """
@@ -806,7 +818,7 @@ def _breaks(error):
 _stuck = False  # whether a call has not come back: then no other one is waited for
 
 
-def _within(call, seconds=0.6):
+def _within(call, seconds=1.0):
     """What `call()` gives; or what it raised, or that it does not come back, as a text."""
     global _stuck
     results = []
@@ -898,17 +910,17 @@ check.true("stop is set while batch 3 is being made: no batch after it, no end, 
 
 # %% [markdown]
 """
-The other half is a generator, and runs where the batches are used. It starts the thread, reads the queue, and does what
-each pair says: hand out the batch, return, or raise the exception. `raise error` keeps the traceback of the thread, so
-the line in the dataset that failed is in the report.
+The other half is a generator, and runs where the batches are used. It starts the thread, reads the queue,
+and does what each pair says: hand out the batch, return, or raise the exception. `raise error` keeps the
+traceback of the thread, so the line in the dataset that failed is in the report.
 
-Then the clearing up. A generator that is dropped half way is *closed*: Python raises `GeneratorExit` at its `yield`, and
-`finally` runs. Set `stop` there; take out what the queue still holds, so that a thread that waits in `put` can go on and
-see it; and `join` the thread, which waits until it is gone. In that order: who joins first waits for a thread that
-waits for him.
+Then the clearing up. A generator that is dropped half way is *closed*: Python raises `GeneratorExit` at its
+`yield`, and `finally` runs. Set `stop` there; take out what the queue still holds, so that a thread that
+waits in `put` can go on and see it; and `join` the thread, which waits until it is gone. In that order: who
+joins first waits for a thread that waits for him.
 
-`threading.Thread(target=..., args=(...), daemon=True)` makes the thread, `.start()` starts it. A daemon thread does
-not keep Python alive at the end of the program.
+`threading.Thread(target=..., args=(...), daemon=True)` makes the thread, `.start()` starts it. A daemon
+thread does not keep Python alive at the end of the program.
 """
 
 # %% exercise="prefetched"
@@ -955,9 +967,9 @@ def _run_ahead():
     made = []
     iterator = prefetched(_noting(made), 3)
     first = next(iterator)
-    ahead = _wait_until(lambda: len(made) >= 5)
-    time.sleep(0.02)
     inside = any(who == threading.get_ident() for _, who in made)
+    ahead = not inside and _wait_until(lambda: len(made) >= 5, 0.5)
+    time.sleep(0.02)
     report = first, ahead, len(made) <= 5, inside
     iterator.close()
     return report
@@ -1011,11 +1023,11 @@ check.equal("threads left behind by: a whole pass, a break, close()",
 """
 ### The loader
 
-All parts are there. Read the class: the constructor keeps the settings, and `_batch` is the pipeline of the Foundations for one
-batch: fetch, collate, transform. `__iter__` is one pass. Three methods are yours.
+All parts are there. Read the class: the constructor keeps the settings, and `_batch` is the pipeline of the
+Foundations for one batch: fetch, collate, transform. `__iter__` is one pass. Three methods are yours.
 
-`len(loader)` is the number of batches in a pass: for 5 rows by 2 it is 3, or 2 with `drop_last`. Work it out
-from the numbers: a plan of a million rows is too much to make for that.
+`len(loader)` is the number of batches in a pass: for 5 rows by 2 it is 3, or 2 with `drop_last`. Work it
+out from the numbers: a plan of a million rows is too much to make for that.
 """
 
 # %% given="DataLoader"
@@ -1101,15 +1113,16 @@ check.equal("the same with drop_last", _lengths(True), [2, 3, 1, 0, 0, 9], why="
 
 # %% [markdown]
 """
-Now the pass itself. `key` is what it depends on, (seed, epoch). Find the order of the rows, `epoch_order` or just 0, 1, 2
-…; cut it into a plan; and for each piece yield `self._batch(rows, generator)`.
+Now the pass itself. `key` is what it depends on, (seed, epoch). Find the order of the rows, `epoch_order`
+or just 0, 1, 2 …; cut it into a plan; and for each piece yield `self._batch(rows, generator)`.
 
-The generator is for the transform, and needs a thought. One generator for the whole pass would do its work, but then
-batch 90 depends on how many numbers the 89 before it have drawn, and could not be made alone, or by another thread. So
-make a fresh one for every batch, of `(*key, number)`: three numbers that are the same with and without prefetch.
+The generator is for the transform, and needs a thought. One generator for the whole pass would do its work,
+but then batch 90 depends on how many numbers the 89 before it have drawn, and could not be made alone, or
+by another thread. So make a fresh one for every batch, of `(*key, number)`: three numbers that are the same
+with and without prefetch.
 
-Count the batches **from 1**. To NumPy the keys `(7, 3)` and `(7, 3, 0)` are the same, because short keys are filled up with
-zeros: batch number 0 would draw the very numbers that made the order of the epoch.
+Count the batches **from 1**. To NumPy the keys `(7, 3)` and `(7, 3, 0)` are the same, because short keys
+are filled up with zeros: batch number 0 would draw the very numbers that made the order of the epoch.
 """
 
 # %% exercise="DataLoader._batches"
@@ -1174,11 +1187,11 @@ check.true("batch 1 does not draw the numbers that made the order",
 Last: which pass is this? `_next_key` gives the key of the pass that begins, and counts.
 
 - Without a generator the key is `(self.seed, self.epoch)`.
-- With one, the key is one number drawn from it, `(int(self.generator.integers(2**32)),)`. The generator moves on, so the next
-  pass is another one. The Trainer of module 07 promised: give its generator to a loader, and the loader's order is in the checkpoint,
-  too. This line keeps the promise.
-- In both cases `self.epoch` goes up by one, **now**, when the pass begins. Counted at its end, a loop that always
-  breaks off after 100 batches would see the same 100 batches for ever.
+- With one, the key is one number drawn from it, `(int(self.generator.integers(2**32)),)`. The generator
+  moves on, so the next pass is another one. The Trainer of module 07 promised: give its generator to a
+  loader, and the loader's order is in the checkpoint, too. This line keeps the promise.
+- In both cases `self.epoch` goes up by one, **now**, when the pass begins. Counted at its end, a loop that
+  always breaks off after 100 batches would see the same 100 batches for ever.
 """
 
 # %% exercise="DataLoader._next_key"
@@ -1249,8 +1262,9 @@ check.true("a pass that was broken off counts", _pass(_broken) == _pass(_second)
 """
 ### Reading files: trust nothing
 
-Data files arrive by the net, are copied from disks to sticks, are cut off when a disk is full. The reader is the last
-one who can notice. Its duty: give the right array, or an error that names the file. Never a wrong array.
+Data files arrive by the net, are copied from disks to sticks, are cut off when a disk is full. The reader
+is the last one who can notice. Its duty: give the right array, or an error that names the file. Never a
+wrong array.
 
 MNIST comes in the *idx* format, whose header tells what is inside:
 
@@ -1262,14 +1276,17 @@ MNIST comes in the *idx* format, whose header tells what is inside:
 …                       60,000 * 28 * 28 bytes, one per pixel
 ```
 
-`_content` (given) reads a file, unzips it, and compares it with what the publisher published, if that is known: its
-size and its SHA-256 checksum. What remains for `read_idx` is to believe nothing in the header:
+`_content` (given) reads a file, unzips it, and compares it with what the publisher published, if that is
+known: its size and its SHA-256 checksum. What remains for `read_idx` is to believe nothing in the header:
 
-- it must start with `00 00 08`, then 1 to 4 axes: else this is some other file (a web page that says "please log in", often);
-- the values after the header must be exactly as many as the sizes announce, neither fewer (cut off) nor more.
+- it must start with `00 00 08`, then 1 to 4 axes: else this is some other file (a web page that says
+  "please log in", often);
+- the values after the header must be exactly as many as the sizes announce, neither fewer (cut off) nor
+  more.
 
-`raw[i]` is a number, `raw[i:j]` is bytes, `int.from_bytes(raw[i:j], "big")` is a number again, and `np.frombuffer(raw,
-np.uint8, offset=...)` an array without copying. Such an array cannot be written to, so hand out a `.copy()`.
+`raw[i]` is a number, `raw[i:j]` is bytes, `int.from_bytes(raw[i:j], "big")` is a number again, and
+`np.frombuffer(raw, np.uint8, offset=...)` an array without copying. Such an array cannot be written to, so
+hand out a `.copy()`.
 """
 
 # %% given="files_for_the_checks"
@@ -1385,9 +1402,10 @@ CIFAR-10 has no header at all. A file is records of 3,073 bytes, one after the o
 1,024       blue
 ```
 
-So colours come first and pixels last, `(3, 32, 32)`, which is the order your networks want, `(C, H, W)`. What can be tested
-without a header: the file is whole records, at least one, and no label is above 9. The second catches more than it
-seems to: if the file is anything else, every 3,073rd byte is some byte, and most bytes are above 9.
+So colours come first and pixels last, `(3, 32, 32)`, which is the order your networks want, `(C, H, W)`.
+What can be tested without a header: the file is whole records, at least one, and no label is above 9. The
+second catches more than it seems to: if the file is anything else, every 3,073rd byte is some byte, and
+most bytes are above 9.
 """
 
 # %% exercise="read_cifar10_batch"
@@ -1433,9 +1451,10 @@ for _name, _result in _files(_bad, read_cifar10_batch).items():
 
 # %% [markdown]
 """
-With the two readers, all of the course's data sets are a few lines each. They are given. Where a data set lies on this
-machine, and what its files must hold, `tito data` knows; `folder=` reads from a folder of your own, and
-`verify=False` takes files that are not the published ones, Fashion-MNIST's for example, which have MNIST's names and format.
+With the two readers, all of the course's data sets are a few lines each. They are given. Where a data set
+lies on this machine, and what its files must hold, `tito data` knows; `folder=` reads from a folder of your
+own, and `verify=False` takes files that are not the published ones, Fashion-MNIST's for example, which have
+MNIST's names and format.
 """
 
 # %% given="loaders"
@@ -1535,8 +1554,8 @@ def load_shakespeare(folder: str | Path | None = None, verify: bool = True) -> s
 """
 ## Use: one digit, many times
 
-One image of TinyDigits, as five epochs see it: moved by up to a pixel, with a small square blanked. And a damaged file, to
-see what you wrote the readers for.
+One image of TinyDigits, as five epochs see it: moved by up to a pixel, with a small square blanked. And a
+damaged file, to see what you wrote the readers for.
 """
 
 # %% demo="one_digit_many_times"
@@ -1565,9 +1584,10 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %% [markdown]
 """
-Now with the Trainer. It takes anything that gives batches, so a loader goes in where the pair `(x, y)` went. Training images are
-moved about; test images are **not**: the test asks about the pictures as they are. The loader draws its orders
-from the Trainer's generator, so the checkpoint of module 07 holds the loader as well: five epochs, a new process, five more.
+Now with the Trainer. It takes anything that gives batches, so a loader goes in where the pair `(x, y)`
+went. Training images are moved about; test images are **not**: the test asks about the pictures as they
+are. The loader draws its orders from the Trainer's generator, so the checkpoint of module 07 holds the
+loader as well: five epochs, a new process, five more.
 """
 
 # %% demo="train_and_resume"
@@ -1603,8 +1623,9 @@ print(f"accuracy on the test images {whole.evaluate(DataLoader(test, **still))['
 
 # %% [markdown]
 """
-Texts have different lengths, and `default_collate` refuses them. A `collate_fn` that pads is five lines; the lengths
-go along, so that nobody takes the padding for text. Sorting nothing, the loader pads to the longest text **of each batch**.
+Texts have different lengths, and `default_collate` refuses them. A `collate_fn` that pads is five lines;
+the lengths go along, so that nobody takes the padding for text. Sorting nothing, the loader pads to the
+longest text **of each batch**.
 """
 
 # %% demo="texts_of_different_lengths"
@@ -1629,8 +1650,9 @@ for codes, lengths in DataLoader(questions, 2, collate_fn=padded):
 """
 ## Measure: where the step's time goes
 
-The first demo again, in four ways: pictures one by one in Python, or a batch at a time by your transforms; and both with
-two batches prefetched. The network is the same. NumPy's matrix products get one core here; the others are free.
+The first demo again, in four ways: pictures one by one in Python, or a batch at a time by your transforms;
+and both with two batches prefetched. The network is the same. NumPy's matrix products get one core here;
+the others are free.
 
 Before you run it: which of the two changes helps more? And what will be the least a step can take?
 """
@@ -1678,13 +1700,15 @@ for name, dataset, transform in [("one by one", OneByOne(), None), ("whole batch
 
 # %% [markdown]
 """
-Doing whole batches removes work. Prefetch removes none: it only does it at a time when the network is busy anyway, and that needs somebody
-who is idle. Who? A core, if there is one; and Python lets only **one** thread run Python code at any moment (the *global
-interpreter lock*, GIL). NumPy lets go of the lock inside its large operations, and so does everything that waits for a disk. So
-two threads overlap as far as at least one of them is inside NumPy, or waiting.
+Doing whole batches removes work. Prefetch removes none: it only does it at a time when the network is busy
+anyway, and that needs somebody who is idle. Who? A core, if there is one; and Python lets only **one**
+thread run Python code at any moment (the *global interpreter lock*, GIL). NumPy lets go of the lock inside
+its large operations, and so does everything that waits for a disk. So two threads overlap as far as at
+least one of them is inside NumPy, or waiting.
 
-That is a condition, not a promise. Three cases where you may guess first: NumPy's matrix products may use all cores; the
-network is so small that its steps are mostly Python; the batches come from a slow disk (here: a nap of 8 ms each).
+That is a condition, not a promise. Three cases where you may guess first: NumPy's matrix products may use
+all cores; the network is so small that its steps are mostly Python; the batches come from a slow disk
+(here: a nap of 8 ms each).
 """
 
 # %% demo="when_prefetch_helps"
@@ -1706,17 +1730,18 @@ for name, dataset, options in cases:
 
 # %% [markdown]
 """
-Look at both last columns. With all cores busy on the products, the *waiting* falls and the *step* gains little or
-nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the time per step is the
-truth.** With a slow disk the step cannot become shorter than the nap. And no case does better than the rule of the Foundations,
-the larger of the two times. On a machine with more cores, or a slower disk, the numbers are others: measure yours.
+Look at both last columns. With all cores busy on the products, the *waiting* falls and the *step* gains
+little or nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the
+time per step is the truth.** With a slow disk the step cannot become shorter than the nap. And no case does
+better than the rule of the Foundations, the larger of the two times. On a machine with more cores, or a
+slower disk, the numbers are others: measure yours.
 
 ### Rows, columns and bytes
 
-The loader jumps to 128 places of the data set for every batch. Is that bad? Memory does not come in bytes but in
-*cache lines* of 64 bytes on nearly all machines. Guess, for a batch of 128 pictures: rows next to each other; rows from
-random places; the same one by one in Python; and pictures stored as *columns* of one large array, byte k of all pictures side by
-side.
+The loader jumps to 128 places of the data set for every batch. Is that bad? Memory does not come in bytes
+but in *cache lines* of 64 bytes on nearly all machines. Guess, for a batch of 128 pictures: rows next to
+each other; rows from random places; the same one by one in Python; and pictures stored as *columns* of one
+large array, byte k of all pictures side by side.
 """
 
 # %% demo="rows_and_columns"
@@ -1741,22 +1766,24 @@ for name, gather, order, batches in ways:
 
 # %% [markdown]
 """
-A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* cost little more
-than neighbours. A picture as a column is 3,072 bytes in 3,072 different lines, and of every 64 bytes that travel, one is used. So data sets
-are stored with the item first, `(N, ...)`; that is why your shapes begin with N.
+A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* cost little
+more than neighbours. A picture as a column is 3,072 bytes in 3,072 different lines, and of every 64 bytes
+that travel, one is used. So data sets are stored with the item first, `(N, ...)`; that is why your shapes
+begin with N.
 
-The same holds for bytes against floats. `pictures` are uint8: the gather moves a quarter of what float32 would move,
-and CIFAR-10's training images take 154 MB of memory instead of 614 MB. They become floats late, in `Normalize`.
+The same holds for bytes against floats. `pictures` are uint8: the gather moves a quarter of what float32
+would move, and CIFAR-10's training images take 154 MB of memory instead of 614 MB. They become floats late,
+in `Normalize`.
 
 ## Break: the test set that leaks
 
-TinyDigits' 4,000 training images are 797 scans and variants of those scans. Make a validation set of them by
-`random_split`, and see how well the simplest of all learners does, which just looks for the nearest training image and
-says its label. Then the same with a split by *scan*: a scan and all its variants on the same side. The test images
-are other scans altogether.
+TinyDigits' 4,000 training images are 797 scans and variants of those scans. Make a validation set of them
+by `random_split`, and see how well the simplest of all learners does, which just looks for the nearest
+training image and says its label. Then the same with a split by *scan*: a scan and all its variants on the
+same side. The test images are other scans altogether.
 
-To be sure, the whole thing once more with **random labels**: each scan gets a digit by dice, its variants the
-same one. Now there is nothing to learn, and an honest score is 10 %.
+To be sure, the whole thing once more with **random labels**: each scan gets a digit by dice, its variants
+the same one. Now there is nothing to learn, and an honest score is 10 %.
 """
 
 # %% demo="the_leak"
@@ -1787,14 +1814,14 @@ for name, (rows, held_out) in [("image", by_image), ("scan", by_scan)]:
 
 # %% [markdown]
 """
-Split by image, the learner "knows" more than half of a set of dice: it has seen sisters of the held-out images. On real
-labels the same leak looks like a splendid score, and nothing crashes. The symptom is a validation score that is better
-than any test on fresh data. The cure is to split **first**, by whatever belongs together (scan, patient, author, day),
-and make variants afterwards. That is what your `transform` does: it works on batches of the training part, and never on the
-validation part's.
+Split by image, the learner "knows" more than half of a set of dice: it has seen sisters of the held-out
+images. On real labels the same leak looks like a splendid score, and nothing crashes. The symptom is a
+validation score that is better than any test on fresh data. The cure is to split **first**, by whatever
+belongs together (scan, patient, author, day), and make variants afterwards. That is what your `transform`
+does: it works on batches of the training part, and never on the validation part's.
 
-The second classic is one line in the wrong place: the loader is built **inside** the loop over epochs. Count how many different
-orders, and how many different versions of image 0, ten epochs see.
+The second classic is one line in the wrong place: the loader is built **inside** the loop over epochs.
+Count how many different orders, and how many different versions of image 0, ten epochs see.
 """
 
 # %% demo="built_in_the_loop"
@@ -1821,15 +1848,16 @@ for name, loaders in [("one loader, kept", [kept] * 10), ("a new one in every ep
 
 # %% [markdown]
 """
-A new loader begins at epoch 0, every time: the same order, the same shifts. The network trains as if there were no random changes at all,
-and the only symptom is that augmentation "does not help". Build the loader once.
+A new loader begins at epoch 0, every time: the same order, the same shifts. The network trains as if there
+were no random changes at all, and the only symptom is that augmentation "does not help". Build the loader
+once.
 
 ## Reflect
 
 Predict with pencil and paper, write the number into the cell, and the check says whether it holds.
 
-**1.** CIFAR-10 has 50,000 training images. With `batch_size=128` and `drop_last=True`, how many of them does an epoch
-not show?
+**1.** CIFAR-10 has 50,000 training images. With `batch_size=128` and `drop_last=True`, how many of them
+does an epoch not show?
 """
 
 # %% exercise="predict.left_out"
@@ -1843,8 +1871,9 @@ check.prediction("images that an epoch leaves out", left_out, "ODA=", unit="imag
 
 # %% [markdown]
 """
-**2.** Making a batch takes 4 ms, a training step 6 ms, and both can run at the same time without hindering each other. How many milliseconds do
-100 steps take with `prefetch=2`, from the first request to the end of the last step?
+**2.** Making a batch takes 4 ms, a training step 6 ms, and both can run at the same time without hindering
+each other. How many milliseconds do 100 steps take with `prefetch=2`, from the first request to the end of
+the last step?
 """
 
 # %% exercise="predict.pass_milliseconds"
@@ -1858,9 +1887,9 @@ check.prediction("milliseconds for 100 steps", pass_milliseconds, "NjA0", unit="
 
 # %% [markdown]
 """
-**3.** A loader gives batches of 256 images (3, 32, 32) as float32, with `prefetch=4`. The training loop is slow, so the
-queue is full and the thread stands there with one more batch in its hand. How many megabytes of images are waiting?
-(The batch that is in use does not count.)
+**3.** A loader gives batches of 256 images (3, 32, 32) as float32, with `prefetch=4`. The training loop is
+slow, so the queue is full and the thread stands there with one more batch in its hand. How many megabytes
+of images are waiting? (The batch that is in use does not count.)
 """
 
 # %% exercise="predict.waiting_megabytes"
@@ -1874,8 +1903,9 @@ check.prediction("megabytes of images waiting", waiting_megabytes, "MTUuNzI4NjQ=
 
 # %% [markdown]
 """
-**4.** Two runs of the same script differ in one thing: one has `prefetch=4`, the other `prefetch=0`. Seeds are equal, and
-the transforms draw from the generator they are given. After the first epoch the training losses are
+**4.** Two runs of the same script differ in one thing: one has `prefetch=4`, the other `prefetch=0`. Seeds
+are equal, and the transforms draw from the generator they are given. After the first epoch the training
+losses are
 
 - a) equal to the last digit
 - b) different, because the thread makes batches in another order
@@ -1894,10 +1924,11 @@ check.choice("the losses with and without prefetch", with_and_without, "YQ==", [
 
 # %% [markdown] question="what_the_validation_set_is_for" points=2
 """
-**Open question, graded by a person.** You have 20,000 X-ray images of 4,000 patients from 5 hospitals, some with several
-images per visit, and want to know how well a network will do at a sixth hospital. Say how you would split the data into
-training, validation and test sets, which transforms you would allow on which of them and which you would forbid, and name two
-ways in which your reported score could still be better than what the sixth hospital will see.
+**Open question, graded by a person.** You have 20,000 X-ray images of 4,000 patients from 5 hospitals, some
+with several images per visit, and want to know how well a network will do at a sixth hospital. Say how you
+would split the data into training, validation and test sets, which transforms you would allow on which of
+them and which you would forbid, and name two ways in which your reported score could still be better than
+what the sixth hospital will see.
 
 *Your answer:*
 """
@@ -1906,21 +1937,43 @@ ways in which your reported score could still be better than what the sixth hosp
 """
 ## In production
 
-PyTorch's `DataLoader` has the names you used. Its workers are *processes*, not threads (`num_workers`, each with two
-batches ahead by default): processes have an interpreter each and no common GIL, but their batches must be copied between
-them, and each start costs time. Its `shuffle` draws from a global generator; a `DistributedSampler` has `set_epoch`, for the
-reason that you have `epoch`. Before PyTorch 1.9, worker processes that used NumPy's generator all started from the same state and drew the same numbers, and
-networks were trained on a fraction of the intended variety for years: the bug of your second Break, in other clothes. `default_collate`
-there returns a list of tensors where yours returns a tuple, and its `__getitems__` returns a list of items.
+PyTorch's `DataLoader` has the names you used. Its workers are *processes*, not threads (`num_workers`, each
+with two batches ahead by default): processes have an interpreter each and no common GIL, but their batches
+must be copied between them, and each start costs time. Its `shuffle` draws from a global generator; a
+`DistributedSampler` has `set_epoch`, for the reason that you have `epoch`. Before PyTorch 1.9, worker
+processes that used NumPy's generator all started from the same state and drew the same numbers, and
+networks were trained on a fraction of the intended variety for years: the bug of your second Break, in
+other clothes. `default_collate` there returns a list of tensors where yours returns a tuple, and its
+`__getitems__` returns a list of items.
 
-Large data sets are not rows in memory. Images stay compressed and are decoded by many processes, or on the GPU (DALI); records are packed
-into large files that are read in order and shuffled in a buffer (WebDataset, TFRecord, Grain); token files are mapped into
-memory and cut at random places, which is what you will do with Shakespeare. What we are not building: several workers, resuming in the
-middle of an epoch, and sharing a data set among machines.
+Large data sets are not rows in memory. Images stay compressed and are decoded by many processes, or on the
+GPU (DALI); records are packed into large files that are read in order and shuffled in a buffer (WebDataset,
+TFRecord, Grain); token files are mapped into memory and cut at random places, which is what you will do
+with Shakespeare. What we are not building: several workers, resuming in the middle of an epoch, and sharing
+a data set among machines.
 
 ## When it fails
 
 | symptom | cause | where to look |
 |---|---|---|
-| `still waiting` | | |
+| `still waiting` | somebody waits for a word that never comes, or for a place in the queue | is the thread started, with `_fill` as its target? a pair for the end and one for errors; empty the queue before `join` |
+| `threads left behind` | the loop broke off and nobody told the thread | `finally`: set `stop`, empty the queue, join |
+| `do not stack` | items of different shapes | a `collate_fn` that pads them |
+| `inhomogeneous shape` | a tuple of different things was made into one array | fields first: `zip(*items)` |
+| `is not iterable` | `zip(*items)` on items that are no tuples | `isinstance(items[0], tuple)` decides |
+| `could not be broadcast` | one number per channel met the width of the images | shape (C, 1, 1), so that broadcasting puts it at C |
+| `cannot reshape array` | the bytes are not as many as the shape wants | compare the lengths first, and name the file |
+| `index out of range` | the file is shorter than its header | test `len(raw)` before you look at `raw[3]` |
+| `read-only` | the array looks into bytes (`np.frombuffer`), or into the data set | `.copy()` |
+| `unexpected keyword argument 'generator'` | a transform of your own without a second argument | `(images, generator)`, called by position |
+| `positional argument` | a transform was called without its generator, or has no place for it | `transform(images, generator)` |
+| `no batches` | `drop_last` with fewer rows than one batch, or an exhausted generator as data | a smaller batch; a loader, which can be iterated again and again |
+| `non-negative integer` | a seed below 0 | seeds and epochs are 0 or more |
+| `the published file has` | the download was cut off, or the file is one of yours | `tito data fetch NAME`; `verify=False` for your own |
+| `starts with 3c` | a web page under the name of a data file: `3c` is `<` | fetch it again, by `tito data fetch NAME` |
+| `is not on this machine` | the data set was never fetched | `tito data fetch NAME`, or `TINYTORCH_DATA` |
+| the loss stays at 2.303, for ten classes | x and y in two different orders: log 10 is what guessing costs | one order indexes both |
+| validation is better than the test | the two sides share sisters of the same images | split by what belongs together, make variants afterwards |
+| augmentation changes nothing | the loader is built anew in every epoch, or `loader.epoch` is set back | build it once |
+| the step is no faster with prefetch | nobody is idle: all cores are busy, or both sides are Python | measure the step, not the waiting |
 """
