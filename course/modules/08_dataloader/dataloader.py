@@ -1049,6 +1049,9 @@ class DataLoader:
     and may be set. With a `generator` each pass draws its seed from that instead: then whoever
     keeps the generator's state, a Trainer for one, keeps the loader's.
     Raises ValueError if batch_size is less than 1 or prefetch is negative.
+
+    >>> [x.tolist() for x, y in DataLoader(TensorDataset(np.arange(3), np.zeros(3)), batch_size=2)]
+    [[0.0, 1.0], [2.0]]
     """
 
     def __init__(
@@ -1989,10 +1992,12 @@ data set among machines.
 | `is not iterable` | `zip(*items)` on items that are no tuples | `isinstance(items[0], tuple)` decides |
 | `could not be broadcast` | one number per channel met the width of the images | shape (C, 1, 1), so that broadcasting puts it at C |
 | `cannot reshape array` | the bytes are not as many as the shape wants | compare the lengths first, and name the file |
-| `index out of range` | the file is shorter than its header | test `len(raw)` before you look at `raw[3]` |
+| `index out of range` | something is shorter than expected, often empty | `plan[-1]` of no batches, `raw[3]` of an empty file, `key[1]` of a key of one number |
+| `buffer is smaller` | the file ends in the middle of its header | compare `len(raw)` before you read on |
+| `truth value of an array` | an `if` was asked of all images at once | a mask: `result[chosen] = ...` |
 | `read-only` | the array looks into bytes (`np.frombuffer`), or into the data set | `.copy()` |
 | `unexpected keyword argument 'generator'` | a transform of your own without a second argument | `(images, generator)`, called by position |
-| `positional argument` | a transform was called without its generator, or has no place for it | `transform(images, generator)` |
+| `positional argument` | a call lacks an argument, often the generator | `transform(images, generator)`, `self._batch(rows, generator)` |
 | `no batches` | `drop_last` with fewer rows than one batch, or an exhausted generator as data | a smaller batch; a loader, which can be iterated again and again |
 | `non-negative integer` | a seed below 0 | seeds and epochs are 0 or more |
 | `the published file has` | the download was cut off, or the file is one of yours | `tito data fetch NAME`; `verify=False` for your own |
