@@ -1376,7 +1376,8 @@ def scaling_gradient(g: np.ndarray, normal: np.ndarray, scale: np.ndarray) -> np
     """
     ### BEGIN SOLUTION
     along = _channel_sum(g, normal) / (g.size // g.shape[1])
-    sent = g - normal * _channel(along)
+    sent = normal * _channel(-along)  # one new array, then in place
+    sent += g
     sent *= _channel(scale)
     return sent
     ### END SOLUTION
