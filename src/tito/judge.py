@@ -141,7 +141,7 @@ def gelu(x: Array) -> Array:
 
     Source: Abramowitz and Stegun 1964, 7.1.28.
     """
-    z = np.abs(x) * (1 / 2**0.5)
+    z = np.minimum(np.abs(x), 12) * (1 / 2**0.5)
     above = 4.30638e-5 * z
     for coefficient in (2.765672e-4, 1.520143e-4, 9.2705272e-3, 4.22820123e-2, 7.05230784e-2):
         above += coefficient

@@ -393,11 +393,11 @@ def _claims(made: Made, kept: Texts) -> Iterator[Finding]:
         "the loss on texts kept back", said, loss, "07_training", off, "claim loss"
     )
     if not found.ok:
-        for switch, guilty in SWITCHES.items():
-            other = float(kept.losses(made.after, switch).mean())
-            if abs(said - other) <= 1e-3 + 1e-2 * other:
-                why = f"it is what the same weights give with {WITHOUT[switch]}"
-                found = replace(found, guilty=guilty, why=why)
+        others = {switch: float(kept.losses(made.after, switch).mean()) for switch in SWITCHES}
+        switch = min(others, key=lambda name: abs(said - others[name]))
+        if abs(said - others[switch]) <= 1e-3 + 1e-2 * others[switch]:
+            why = f"it is what the same weights give with {WITHOUT[switch]}"
+            found = replace(found, guilty=SWITCHES[switch], why=why)
     yield found
     right, said = judge.share(kept.right(made.after)), made.history["val_tokens_right"][-1]
     off = 1e-3 + 2.5 / (kept.targets >= 0).sum()

@@ -89,7 +89,7 @@ class Talker(Module):
 
 def talks(questions, answers, seed=0, epochs=None, checkpoint=None):
     """A GPT that answers: trained on the answers' tokens of all but the last ninth of the pairs."""
-    epochs, cut = epochs or 30, len(questions) - len(questions) // KEPT
+    epochs, cut = epochs or 32, len(questions) - len(questions) // KEPT
     manual_seed(seed)
     text = "\n".join([*questions[:cut], *answers[:cut]])
     net = Talker(BPETokenizer.train(text, VOCABULARY, [ANSWER, END]))
