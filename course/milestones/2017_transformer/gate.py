@@ -20,6 +20,7 @@ import numpy as np
 from tito import data, judge
 from tito.judge import Array, Arrays, Finding, Made, Options, Part
 
+TIMEOUT = 3 * 3600.0
 THREADS = 1  # the products are small: a second thread of the BLAS waits more than it works
 DATA = ("tinytalks", "shakespeare", "auto")
 VOCABULARY, SPECIAL = 512, 2  # of TinyTalks: bytes, merges, and at the end <answer> and <end>
