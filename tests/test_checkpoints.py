@@ -93,10 +93,23 @@ BROKEN = [
     (9, "nn.conv", "learn_a_filter_that_nobody_shows",
      "Conv2d.parameters = lambda self: [self.bias]"),
     (9, "nn.conv", "see_a_shape_wherever_it_stands",
-     "BatchNorm2d._move = lambda self, running, towards: None"),
+     "BatchNorm2d.observe = lambda self, v: (v.mean(axis=(0, 2, 3)), v.var(axis=(0, 2, 3)))"),
     (9, "nn.conv", "judge_a_picture_alone",
      "_eval = BatchNorm2d.forward\ndef _always(self, x, forward=_eval):\n"
      "    self.training = True\n    return forward(self, x)\nBatchNorm2d.forward = _always"),
+    (10, "nn.embedding", "teach_every_place_of_a_word",
+     "def _assigned(g, out, weight, indices):\n    slope = np.zeros_like(weight)\n"
+     "    slope[indices] = g\n    return slope\n"
+     "embedding = tracked(lookup, (_assigned, None), 'embedding')"),
+    (10, "nn.embedding", "tell_who_bites_whom",
+     "SinusoidalPositions.forward = lambda self, x, start=0: x"),
+    (10, "nn.embedding", "go_on_where_the_text_stopped",
+     "def window(length, start, count):\n    return slice(0, count)"),
+    (10, "nn.embedding", "know_only_the_distance",
+     "rotary = tracked(lambda x, cos, sin: Tensor(turn_pairs(x.data, cos, sin)),\n"
+     "    (lambda g, out, x, cos, sin: turn_pairs(g, cos, sin), None, None), 'rotary')"),
+    (10, "nn.embedding", "refuse_what_has_no_row",
+     "def token_ids(indices, count):\n    return whole_numbers(indices)"),
     (11, "nn.transformer", "say_how_large_it_will_be",
      "def parameter_count(c):\n"
      "    return 12 * c.layers * c.dim**2 + (c.vocab_size + c.context) * c.dim"),
