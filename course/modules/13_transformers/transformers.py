@@ -967,15 +967,16 @@ The class is given. Look at `__post_init__`: a setting that is misspelled, or si
 refused on the spot, and not by a stack trace from the depths of the first forward pass.
 """
 
-# %% given="GPTConfig"
-#| export
+# %% given="kinds"
+#| exporti
 KINDS = {
     "positions": ("learned", "sinusoidal", "rotary"),
     "norm": ("layer", "rms"),
     "mlp": ("gelu", "swiglu"),
 }
 
-
+# %% given="GPTConfig"
+#| export
 @dataclass(frozen=True)
 class GPTConfig:
     """The sizes of a GPT and the kinds of its parts.
@@ -2110,7 +2111,7 @@ al. 2023 (Llama); Kwon et al. 2023 (vLLM).
 | `are not a batch of texts` | one text instead of a batch | `[tokens]`, or `tokens[None]` of an array |
 | `do not fit into a context` | a text longer than the model's context | crop to the last tokens; in `generate`, `written[-context:]` |
 | `inhomogeneous shape` | texts of different lengths in one batch | pad them to one length, and mask the padding |
-| `Does the tokenizer have more tokens` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
+| `more tokens than the table has rows` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
 | `does not exist` | a misspelled setting | the names in `KINDS` |
 | `read-only` | something wrote into an array that others still need: `g`, x, the shares | `g = g * weight`, not `g *= weight` |
 | `be broadcast together` | a mean without `keepdims`, or a mask of another length than the text | `keepdims=True`; `causal_mask(x.shape[1])` |
