@@ -138,7 +138,7 @@ def mlp(images, labels, seed=0, epochs=None, checkpoint=None):
 
 
 def cnn(images, labels, seed=0, epochs=None, checkpoint=None):
-    """Five convolutions with 32, 32, 64, 64 and 128 filters; 75 % in a few epochs."""
+    """Five convolutions with 32, 32, 64, 64 and 128 filters; 75 % in three epochs."""
     manual_seed(seed)
     net = Sequential(
         Unit(3, 32), Unit(32, 32, pool=True),
@@ -146,7 +146,7 @@ def cnn(images, labels, seed=0, epochs=None, checkpoint=None):
         Unit(64, 128, pool=True),
         Flatten(), Linear(128 * 4 * 4, 10),
     )  # fmt: skip
-    return train("A CNN", net, images, labels, seed, epochs or 4, 0.1, checkpoint)
+    return train("A CNN", net, images, labels, seed, epochs or 3, 0.1, checkpoint)
 
 
 def residual(images, labels, seed=0, epochs=None, checkpoint=None):
