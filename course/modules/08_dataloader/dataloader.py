@@ -41,6 +41,7 @@ import numpy as np
 from tinytorch.core.tensor import Tensor
 
 # %% given="tools"
+import os
 import tempfile
 import time
 import traceback
@@ -54,6 +55,8 @@ from tinytorch.core.optimizers import SGD, Adam
 from tinytorch.core.tensor import manual_seed
 from tinytorch.core.training import Trainer, training_step
 from tito.notebook import method_of
+
+threadpool_limits(1)  # matrix products on one core, so that times can be compared; see Measure
 
 
 def small_net(width=96):
@@ -91,6 +94,7 @@ def one_picture(i):
 
 
 learn = small_net()
+learn(Tensor(np.zeros((128, 3, 32, 32))), kinds[:128])  # the first step is always slower
 loading = learning = 0.0
 for start in range(0, 1024, 128):
     begin = time.perf_counter()
@@ -1680,10 +1684,9 @@ for codes, lengths in DataLoader(questions, 2, collate_fn=padded):
 ## Measure: where the step's time goes
 
 The first demo again, in four ways: pictures one by one in Python, or a batch at a time by your transforms;
-and both with two batches prefetched. The network is the same. NumPy's matrix products get one core here;
-the others are free.
+and both with two batches prefetched. The network is the same, and its matrix products run on one core.
 
-Before you run it: which of the two changes helps more? And what will be the least a step can take?
+Before you run it: which of the two changes helps more? And what is the least that a step can take?
 """
 
 # %% demo="where_the_time_goes"
@@ -1711,11 +1714,11 @@ def timed_pass(loader, learn):
     return 1e3 * (time.perf_counter() - begin) / len(loader), 1e3 * waiting / len(loader)
 
 
-def best_pass(dataset, prefetch, transform=None, width=96, threads=1):
+def best_pass(dataset, prefetch, transform=None):
     """The quickest of five passes, after one to warm up."""
-    with threadpool_limits(threads):
-        loader, learn = DataLoader(dataset, 128, True, prefetch=prefetch, transform=transform), small_net(width)
-        return min([timed_pass(loader, learn) for _ in range(6)][1:])
+    loader = DataLoader(dataset, 128, shuffle=True, prefetch=prefetch, transform=transform)
+    learn = small_net()
+    return min([timed_pass(loader, learn) for _ in range(6)][1:])
 
 
 whole_batches = TensorDataset(pictures, kinds)
@@ -1730,14 +1733,50 @@ for name, dataset, transform in [("one by one", OneByOne(), None), ("whole batch
 # %% [markdown]
 """
 Doing whole batches removes work. Prefetch removes none: it only does it at a time when the network is busy
-anyway, and that needs somebody who is idle. Who? A core, if there is one; and Python lets only **one**
-thread run Python code at any moment (the *global interpreter lock*, GIL). NumPy lets go of the lock inside
-its large operations, and so does everything that waits for a disk. So two threads overlap as far as at
-least one of them is inside NumPy, or waiting.
+anyway, and for that somebody must be idle. Who? A core, to begin with; if other programs keep yours busy,
+you have seen no gain just now. And there is a second condition. Python lets only **one** thread run Python
+code at any moment: whoever runs holds the *global interpreter lock*, the GIL. NumPy lets go of it inside
+its large operations, and so does everything that waits for a disk or a clock.
 
-That is a condition, not a promise. Three cases where you may guess first: NumPy's matrix products may use
-all cores; the network is so small that its steps are mostly Python; the batches come from a slow disk
-(here: a nap of 8 ms each).
+Here is each kind of work twice, one after the other and in two threads. Guess the three ratios.
+"""
+
+# %% demo="two_at_a_time"
+matrix = np.random.default_rng(0).normal(size=(500, 500)).astype(np.float32)
+work = {"Python": lambda: sum(i * i for i in range(400_000)),
+        "NumPy": lambda: [matrix @ matrix for _ in range(8)],
+        "waiting": lambda: time.sleep(0.03)}
+
+
+def seconds(call):
+    """The shortest of five times."""
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def in_two_threads(task):
+    threads = [threading.Thread(target=task) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+for name, task in work.items():
+    turns, together = seconds(lambda: (task(), task())), seconds(lambda: in_two_threads(task))
+    print(f"{name:8} twice, in turns {turns * 1e3:6.1f} ms   in two threads {together * 1e3:6.1f} ms   "
+          f"{turns / together:4.2f} times as fast")
+
+# %% [markdown]
+"""
+So two threads overlap as far as at least one of them is inside NumPy or waiting, **and** a core is free for
+it. That is a condition, not a promise. Two cases in which you may guess first what prefetch brings: the
+matrix products use all cores, NumPy's default; and the batches come from a slow disk (here: a nap of 8 ms
+each).
 """
 
 # %% demo="when_prefetch_helps"
@@ -1749,21 +1788,22 @@ class SlowDisk(TensorDataset):
         return super().__getitems__(indices)
 
 
-cases = [("one core for the products", whole_batches, {}), ("all cores for the products", whole_batches, {"threads": None}),
-         ("a very small network", whole_batches, {"width": 4}), ("a slow disk", SlowDisk(pictures, kinds), {})]
-print("per step                       without       prefetch=2      waiting")
-for name, dataset, options in cases:
-    (alone, wait), (ahead, waits) = (best_pass(dataset, k, augment, **options) for k in (0, 2))
-    print(f"{name:27} {alone:6.2f} ms  ->  {ahead:6.2f} ms   {alone / ahead:4.2f} times as fast   "
+cases = [("products on one core", whole_batches, 1), ("products on all cores", whole_batches, os.cpu_count()),
+         ("one core, a slow disk", SlowDisk(pictures, kinds), 1)]
+print("per step                without       prefetch=2                         waiting")
+for name, dataset, threads in cases:
+    with threadpool_limits(threads):
+        (alone, wait), (ahead, waits) = (best_pass(dataset, k, augment) for k in (0, 2))
+    print(f"{name:22} {alone:6.2f} ms  ->  {ahead:6.2f} ms   {alone / ahead:4.2f} times as fast   "
           f"{wait / alone:4.0%} -> {waits / ahead:4.0%}")
 
 # %% [markdown]
 """
-Look at both last columns. With all cores busy on the products, the *waiting* falls and the *step* gains
-little or nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the
-time per step is the truth.** With a slow disk the step cannot become shorter than the nap. And no case does
-better than the rule of the Foundations, the larger of the two times. On a machine with more cores, or a
-slower disk, the numbers are others: measure yours.
+Compare the last two columns. Where the products use all cores, the *waiting* may fall and the *step* gain
+nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the time per
+step is the truth.** With the slow disk a step cannot become shorter than the nap. And no case does better
+than the rule of the Foundations, the larger of the two times. On a machine with more cores, or a busier
+one, the numbers are others: measure yours.
 
 ### Rows, columns and bytes
 
