@@ -687,7 +687,8 @@ _images = np.array([[[[100, 150]], [[60, 100]]]], dtype=np.uint8)  # 1 image, 2 
 _normal = Normalize([125, 80], [50, 40])(_images, np.random.default_rng(0))
 check.close("two channels of bytes", _normal, [[[[-0.5, 0.5]], [[-0.5, 0.5]]]],
             why="each channel by its own mean and std; 100 - 125 in bytes would be 231")
-check.equal("type of the result", str(np.asarray(_normal).dtype), "float32", why="float64 doubles every byte from here on")
+check.equal("type of the result", str(np.asarray(_normal).dtype), "float32",
+            why="float64 doubles every byte from here on")
 _images = np.random.default_rng(0).random((4, 3, 5, 3)).astype(np.float32)
 _mean, _std = [0.5, 0.4, 0.3], [0.1, 0.2, 0.4]
 _expected = np.stack([(_images[:, _c] - _mean[_c]) / _std[_c] for _c in range(3)], axis=1)
@@ -1176,7 +1177,8 @@ def _draws(key, first=1, **options):
 
 
 check.equal("10 rows by 4, without shuffle", _rows((7, 0)),
-            [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]], why="0, 1, 2, … in order; the second field is 10 times the row")
+            [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]],
+            why="0, 1, 2, … in order; the second field is 10 times the row")
 check.equal("10 rows by 4, drop_last", [len(_b) for _b in _rows((7, 0), drop_last=True)], [4, 4],
             why="the plan leaves out the batch of 2")
 check.equal("10 rows by 4, shuffle, key (7, 0)", sum(_rows((7, 0), shuffle=True), []),
@@ -1189,7 +1191,8 @@ check.equal("numbers drawn by: 3 batches, all different?", (len(_draws((7, 0))),
 check.equal("are they repeated by: the same key, another epoch",
             [_draws((7, 0)) == _draws((7, 0)), any(_a == _b for _a, _b in zip(_draws((7, 0)), _draws((7, 1))))],
             [True, False], why="made of seed, epoch and batch number, and of nothing else")
-check.true("batch 2 draws the same numbers if batch 1 has drawn more", _draws((7, 0))[1:] == _draws((7, 0), first=50)[1:],
+check.true("batch 2 draws the same numbers if batch 1 has drawn more",
+           _draws((7, 0))[1:] == _draws((7, 0), first=50)[1:],
            why="a fresh generator per batch: then any batch can be made without the ones before it")
 check.true("batch 1 does not draw the numbers that made the order",
            np.random.default_rng((7, 0)).random() not in _draws((7, 0)),
@@ -1390,13 +1393,14 @@ _read = _files({"images.idx": _idx((2, 300, 4)), "images.idx.gz": gzip.compress(
 check.equal("shapes read from images.idx, images.idx.gz, labels.idx", [np.shape(_r) if not isinstance(_r, str) else _r
             for _r in _read.values()], [(2, 300, 4), (2, 3, 4), (5,)],
             why="one size per axis, 4 bytes each, big end first: 300 is 00 00 01 2c")
-check.close("what labels.idx holds", _read["labels.idx"], [0, 1, 2, 3, 4], why="the values after the header, all of them")
+check.close("what labels.idx holds", _read["labels.idx"], [0, 1, 2, 3, 4],
+            why="the values after the header, all of them")
 check.close("the last row of images.idx.gz", _read["images.idx.gz"][-1][-1], [20, 21, 22, 23],
             why="rows last, as they lie in the file")
-check.equal("type, and whether it can be written to", (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable),
-            ("uint8", True), why="one byte per value; frombuffer alone gives an array that is read-only")
-_bad = {"cut_off.idx": _idx((5, 3))[:-1], "too_long.idx": _idx((5, 3)) + b"x", "empty.idx": b"", "header_only.idx": _idx((5,))[:6],
-        "floats.idx": _idx((5,), kind=13, values=20), "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
+check.equal("type, and whether it can be written to",
+            (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable), ("uint8", True), why="one byte per value; frombuffer alone gives an array that is read-only")
+_bad = {"cut_off.idx": _idx((5, 3))[:-1], "too_long.idx": _idx((5, 3)) + b"x", "empty.idx": b"",
+        "header_only.idx": _idx((5,))[:6], "floats.idx": _idx((5,), kind=13, values=20), "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
         "no_axes.idx": bytes([0, 0, 8, 0]), "cut_off.idx.gz": gzip.compress(_idx((50, 3)))[:-9]}
 for _name, _result in _files(_bad, read_idx).items():
     check.true(f"{_name} gives a DataError that names it",
@@ -1445,17 +1449,19 @@ _images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uin
 _labels = np.array([3, 9, 0, 7], dtype=np.uint8)
 _raw = b"".join(bytes([_l]) + _i.tobytes() for _i, _l in zip(_images, _labels))
 _result = _files({"four.bin": _raw}, read_cifar10_batch)["four.bin"]
-check.true("a file of four records can be read", not isinstance(_result, str), got=_result if isinstance(_result, str) else "it can")
+check.true("a file of four records can be read", not isinstance(_result, str),
+           got=_result if isinstance(_result, str) else "it can")
 check.equal("shapes of images and labels", [np.shape(_a) for _a in _result], [(4, 3, 32, 32), (4,)],
             why="four records, colours first")
 check.equal("labels", [int(_l) for _l in np.ravel(_result[1])], [3, 9, 0, 7], why="the first byte of each record")
-check.equal("the first red pixels of image 0, from the top left to the right", [int(_p) for _p in _result[0].ravel()[:4]],
-            [int(_p) for _p in _images.ravel()[:4]], why="a plane is 32 rows of 32 bytes, from the top")
+check.equal("the first red pixels of image 0, from the top left to the right",
+            [int(_p) for _p in _result[0].ravel()[:4]], [int(_p) for _p in _images.ravel()[:4]], why="a plane is 32 rows of 32 bytes, from the top")
 check.true("all pixels are where they belong", np.array_equal(_result[0], _images),
            why="a plane of red, one of green, one of blue, each row by row")
 check.equal("types", [str(_a.dtype) for _a in _result], ["uint8", "uint8"], why="one byte per value")
 _bad = {"cut_off.bin": _raw[:-1], "too_long.bin": _raw + b"\0", "empty.bin": b"",
-        "label_10.bin": _raw[:3073] + bytes([10]) + _raw[3074:], "page.bin": (b"<html>Please log in</html>" * 999)[:3073]}
+        "label_10.bin": _raw[:3073] + bytes([10]) + _raw[3074:],
+        "page.bin": (b"<html>Please log in</html>" * 999)[:3073]}
 for _name, _result in _files(_bad, read_cifar10_batch).items():
     check.true(f"{_name} gives a DataError that names it",
                isinstance(_result, str) and _result.startswith("DataError") and _name in _result,
@@ -1723,11 +1729,13 @@ def best_pass(dataset, prefetch, transform=None):
 
 whole_batches = TensorDataset(pictures, kinds)
 augment = Compose(RandomHorizontalFlip(), RandomCrop(4), Normalize(127.5, 64.0))
+longest = None
 print("per step                         in all    waiting")
 for name, dataset, transform in [("one by one", OneByOne(), None), ("whole batches", whole_batches, augment)]:
     for prefetch in (0, 2):
         total, waiting = best_pass(dataset, prefetch, transform)
-        bar = "." * round(3 * waiting) + "#" * round(3 * (total - waiting))
+        longest = longest or total
+        bar = "." * round(50 * waiting / longest) + "#" * round(50 * (total - waiting) / longest)
         print(f"{name:14} prefetch={prefetch}   {total:6.2f} ms   {waiting / total:5.0%}  |{bar}")
 
 # %% [markdown]
@@ -1835,10 +1843,10 @@ for name, gather, order, batches in ways:
 
 # %% [markdown]
 """
-A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* cost little
-more than neighbours. A picture as a column is 3,072 bytes in 3,072 different lines, and of every 64 bytes
-that travel, one is used. So data sets are stored with the item first, `(N, ...)`; that is why your shapes
-begin with N.
+A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* are a small
+factor behind neighbours, because the processor cannot fetch the next one before it is asked. A picture as a
+column is 3,072 bytes in 3,072 different lines, and of every 64 bytes that travel, one is used. So data sets
+are stored with the item first, `(N, ...)`; that is why your shapes begin with N.
 
 The same holds for bytes against floats. `pictures` are uint8: the gather moves a quarter of what float32
 would move, and CIFAR-10's training images take 154 MB of memory instead of 614 MB. They become floats late,
@@ -1911,7 +1919,8 @@ def seen_in(loaders):
 
 kept = new_loader()
 print("10 epochs                      orders   versions of image 0")
-for name, loaders in [("one loader, kept", [kept] * 10), ("a new one in every epoch", [new_loader() for _ in range(10)])]:
+for name, loaders in [("one loader, kept", [kept] * 10),
+                      ("a new one in every epoch", [new_loader() for _ in range(10)])]:
     orders, versions = seen_in(loaders)
     print(f"{name:28} {orders:8} {versions:12}")
 
