@@ -1398,9 +1398,11 @@ check.close("what labels.idx holds", _read["labels.idx"], [0, 1, 2, 3, 4],
 check.close("the last row of images.idx.gz", _read["images.idx.gz"][-1][-1], [20, 21, 22, 23],
             why="rows last, as they lie in the file")
 check.equal("type, and whether it can be written to",
-            (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable), ("uint8", True), why="one byte per value; frombuffer alone gives an array that is read-only")
+            (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable), ("uint8", True),
+            why="one byte per value; frombuffer alone gives an array that is read-only")
 _bad = {"cut_off.idx": _idx((5, 3))[:-1], "too_long.idx": _idx((5, 3)) + b"x", "empty.idx": b"",
-        "header_only.idx": _idx((5,))[:6], "floats.idx": _idx((5,), kind=13, values=20), "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
+        "header_only.idx": _idx((5,))[:6], "floats.idx": _idx((5,), kind=13, values=20),
+        "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
         "no_axes.idx": bytes([0, 0, 8, 0]), "cut_off.idx.gz": gzip.compress(_idx((50, 3)))[:-9]}
 for _name, _result in _files(_bad, read_idx).items():
     check.true(f"{_name} gives a DataError that names it",
@@ -1455,7 +1457,8 @@ check.equal("shapes of images and labels", [np.shape(_a) for _a in _result], [(4
             why="four records, colours first")
 check.equal("labels", [int(_l) for _l in np.ravel(_result[1])], [3, 9, 0, 7], why="the first byte of each record")
 check.equal("the first red pixels of image 0, from the top left to the right",
-            [int(_p) for _p in _result[0].ravel()[:4]], [int(_p) for _p in _images.ravel()[:4]], why="a plane is 32 rows of 32 bytes, from the top")
+            [int(_p) for _p in _result[0].ravel()[:4]], [int(_p) for _p in _images.ravel()[:4]],
+            why="a plane is 32 rows of 32 bytes, from the top")
 check.true("all pixels are where they belong", np.array_equal(_result[0], _images),
            why="a plane of red, one of green, one of blue, each row by row")
 check.equal("types", [str(_a.dtype) for _a in _result], ["uint8", "uint8"], why="one byte per value")
