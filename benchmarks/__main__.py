@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the framework of modules 01-07 against PyTorch, in one table."""
+"""`python -m benchmarks`: the framework of modules 01-13 against PyTorch, in one table."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, workspace
-from benchmarks.measure import Spread, Worker, interleave, ratio, spread, verdict
+from benchmarks.measure import ROOT, Spread, Worker, interleave, ratio, spread, verdict
 from benchmarks.work import WORK
 
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
@@ -21,7 +21,7 @@ UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in seconds, ratios above 1 when ours is faster."""
+    """One line of the table; times in seconds (or `unit`), ratios above 1 when ours is faster."""
 
     name: str
     threads: int | None
@@ -33,6 +33,7 @@ class Row:
     goal: str = ""
     verdict: str = ""
     note: str = ""
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,13 @@ def limited(found: Spread, limit: float) -> tuple[str, str]:
 
 # Rows that compare work in two processes --------------------------------------------------------
 
-GOALS = {"MLP step, SGD": 1.0, "MLP step, Adam": 1.0}
+GOALS = {
+    "MLP step, SGD": 1.0,
+    "MLP step, Adam": 1.0,
+    "conv 3x3": 0.5,
+    "CNN step": 0.5,
+    "GPT step": 0.6,
+}
 
 
 def work_row(name: str, threads: int, plan: Plan) -> Row:
@@ -70,11 +77,29 @@ def work_row(name: str, threads: int, plan: Plan) -> Row:
     times, goal = {side: spread(values) for side, values in found.items()}, GOALS.get(name)
     faster = ratio(found["torch"], found["ours"])
     best = ratio(found["best"], found["ours"]) if "best" in found else None
-    aim = f"> {goal:.0f}x" if goal else ""
+    aim = f"> {goal:g}x" if goal else ""
     words = verdict(faster, [times["ours"], times["torch"]], goal)
     return Row(
         name, threads, times["ours"], times["torch"], times.get("best"), faster, best, aim, words
     )
+
+
+def memory_row(plan: Plan) -> Row:
+    """How much memory two training steps of the CNN add to a process that has everything ready."""
+    name, sides = "CNN step", ("ours", "torch")
+    found: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(3):
+        for side in sides:
+            command = [sys.executable, "-m", "benchmarks.worker", name, side, "1", "--memory"]
+            done = subprocess.run(command, cwd=ROOT, env={**os.environ, **plan.env}, text=True,
+                                  capture_output=True, check=True)  # fmt: skip
+            found[side].append(float(done.stdout))
+    ours, torch = spread(found["ours"]), spread(found["torch"])
+    more = spread([o / t for o, t in zip(found["ours"], found["torch"], strict=True)])
+    words = f"{ours.median:.0f} MB against PyTorch's {torch.median:.0f} MB, {more} times as much"
+    goal = "< 1.5x"
+    return Row("CNN memory", 1, ours, torch, goal=goal, unit="MB",
+               verdict="met" if more.median <= 1.5 else "NOT met", note=words)  # fmt: skip
 
 
 def kernels_row(plan: Plan) -> Row:
@@ -145,7 +170,7 @@ def import_row(plan: Plan) -> Row:
     found = interleave(sides, plan.rounds)
     ours, faster = spread(found["ours"]), ratio(found["torch"], found["ours"])
     goal, words = limited(ours, 0.150)
-    note = "all modules 01-07, beyond NumPy's own import"
+    note = "all modules 01-13, beyond NumPy's own import"
     return Row("import", None, ours, spread(found["torch"]), None, faster, None, goal, words, note)
 
 
@@ -196,6 +221,8 @@ def rows(plan: Plan, only: str, threads: list[int]) -> Iterator[Row]:
             serial = name in ("scalar multiply", "chain of 100,000")
             if only in name and not (serial and count > 1):
                 yield work_row(name, count, plan)
+    if only in "CNN memory":
+        yield memory_row(plan)
     if only in "BLAS kernels" and avx512():
         yield kernels_row(plan)
     if only in "checks" or only.startswith("checks"):
@@ -229,14 +256,15 @@ def line(cells: tuple[str, ...]) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """One row as text."""
-    ours = f"{shown(row.ours.median)} ±{(row.ours.high - row.ours.low) / 2 / row.ours.median:.0%}"
+    show = shown if row.unit == "s" else lambda value: f"{value:.0f} {row.unit}"
+    ours = f"{show(row.ours.median)} ±{(row.ours.high - row.ours.low) / 2 / row.ours.median:.0%}"
     words = f"{row.verdict}  ({row.note})" if row.note else row.verdict
     return (
         row.name,
         str(row.threads or ""),
         ours,
-        shown(row.torch.median) if row.torch else "",
-        shown(row.best.median) if row.best else "",
+        show(row.torch.median) if row.torch else "",
+        show(row.best.median) if row.best else "",
         str(row.ratio or ""),
         str(row.ratio_best or ""),
         row.goal,
@@ -256,7 +284,8 @@ def head(facts: dict[str, Any], plan: Plan) -> str:
             f"{plan.rounds} rounds in turns, blocks of {shown(plan.block)}. Times are medians,",
             "± half the range between the quartiles. Ratios are PyTorch's time over ours, round by",
             "round, with [quartiles]: above 1 ours is faster. PyTorch is eager, as a user gets it;",
-            "best PyTorch is its fused optimizer. Both sides have the same number of threads.",
+            "best PyTorch is its fused optimizer, with images channels_last. Both sides have the",
+            "same number of threads.",
             "",
         ]
     )

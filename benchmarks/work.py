@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import networks
+
 Run = Callable[[int], None]
 BATCH, SIZES, CHAIN = 64, (784, 128, 64, 10), 100_000
 # So small that the network stays as it was and every step costs the same: trained on a few batches
@@ -155,4 +157,5 @@ WORK: dict[str, dict[str, Callable[[], Run]]] = {
         "ours": lambda: chain(our_leaf),
         "torch": lambda: chain(torch_leaf),
     },
+    **networks.WORK,
 }

@@ -9,7 +9,19 @@ import time
 
 from threadpoolctl import threadpool_limits
 
-from benchmarks.work import WORK
+from benchmarks.work import WORK, Run
+
+
+def megabytes_of(run: Run) -> float:
+    """By how many 10^6 bytes two steps raise the most memory the process ever had."""
+    import resource
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+    before = peak()
+    run(2)
+    return peak() - before
 
 
 def main(row: str, side: str, threads: int) -> None:
@@ -18,6 +30,8 @@ def main(row: str, side: str, threads: int) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     with threadpool_limits(threads):
+        if "--memory" in sys.argv:
+            return print(megabytes_of(run))
         for line in sys.stdin:
             start = time.perf_counter()
             run(int(line))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tito import course, export, source, workspace
 
-LAST = 7
+LAST = 13
 
 
 def build(folder: Path, last: int = LAST) -> Path:

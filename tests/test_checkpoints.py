@@ -76,6 +76,58 @@ BROKEN = [
      "Trainer.load_state_dict = _forgetful"),
     (7, "core.training", "keep_steps_and_patience_in_bounds",
      "EarlyStopping.should_stop = lambda self, losses: False"),
+    (8, "data.loader", "hand_out_every_row_once",
+     "TensorDataset.__getitems__ = lambda self, i: tuple(a[i * 0 + 1] for a in self.arrays)"),
+    (8, "data.loader", "repeat_an_epoch_exactly",
+     "DataLoader._next_key = lambda self: (self.seed, int(np.random.default_rng().integers(99)))"),
+    (8, "data.loader", "read_what_others_wrote",
+     "def read_idx(path, published=None):\n    raw = Path(path).read_bytes()\n"
+     "    return np.frombuffer(raw[16:], dtype=np.uint8).reshape(2, 3, 4)"),
+    (8, "data.loader", "hide_the_waiting",
+     "def prefetched(batches, count):\n    yield from batches"),
+    (8, "data.loader", "change_images_but_not_what_they_show",
+     "Cutout.__call__ = lambda self, images, generator: images"),
+    (9, "nn.conv", "find_the_edges",
+     "def conv2d_forward(x, weight, bias, stride, padding):\n"
+     "    return conv2d_explicit(x, weight[..., ::-1], bias, stride, padding)"),
+    (9, "nn.conv", "learn_a_filter_that_nobody_shows",
+     "Conv2d.parameters = lambda self: [self.bias]"),
+    (9, "nn.conv", "see_a_shape_wherever_it_stands",
+     "BatchNorm2d.observe = lambda self, v: (v.mean(axis=(0, 2, 3)), v.var(axis=(0, 2, 3)))"),
+    (9, "nn.conv", "judge_a_picture_alone",
+     "_eval = BatchNorm2d.forward\ndef _always(self, x, forward=_eval):\n"
+     "    self.training = True\n    return forward(self, x)\nBatchNorm2d.forward = _always"),
+    (10, "nn.embedding", "teach_every_place_of_a_word",
+     "def _assigned(g, out, weight, indices):\n    slope = np.zeros_like(weight)\n"
+     "    slope[indices] = g\n    return slope\n"
+     "embedding = tracked(lookup, (_assigned, None), 'embedding')"),
+    (10, "nn.embedding", "tell_who_bites_whom",
+     "SinusoidalPositions.forward = lambda self, x, start=0: x"),
+    (10, "nn.embedding", "go_on_where_the_text_stopped",
+     "def window(length, start, count):\n    return slice(0, count)"),
+    (10, "nn.embedding", "know_only_the_distance",
+     "rotary = tracked(lambda x, cos, sin: Tensor(turn_pairs(x.data, cos, sin)),\n"
+     "    (lambda g, out, x, cos, sin: turn_pairs(g, cos, sin), None, None), 'rotary')"),
+    (10, "nn.embedding", "refuse_what_has_no_row",
+     "def token_ids(indices, count):\n    return whole_numbers(indices)"),
+    (11, "nn.transformer", "say_how_large_it_will_be",
+     "def parameter_count(c):\n"
+     "    return 12 * c.layers * c.dim**2 + (c.vocab_size + c.context) * c.dim"),
+    (11, "nn.transformer", "agree_with_numpy_about_a_block",
+     "Block.forward = lambda self, x, mask=None: self.norm2(\n"
+     "    (y := self.norm1(x + self.attention(x, mask=mask))) + self.mlp(y))"),
+    (11, "nn.transformer", "train_it_to_remember",
+     "def causal_mask(length):\n    return np.ones((length, length), dtype=bool)"),
+    (11, "nn.transformer", "let_it_speak",
+     "_longer = generate\ndef generate(model, tokens, count, *args, longer=_longer, **knobs):\n"
+     "    knobs.pop('stop_tokens', None)\n    return longer(model, tokens, count, *args, **knobs)"),
+    (11, "nn.transformer", "speak_by_chance_as_told",
+     "def with_temperature(logits, temperature):\n"
+     "    shares = np.exp(logits.astype(np.float64) - logits.max())\n"
+     "    return shares / shares.sum()"),
+    (11, "nn.transformer", "turn_a_row_around",
+     "Transformer.forward = lambda self, source, target, mask=None: self.decode(\n"
+     "    target, self.encode(source, mask) * 0, mask)"),
 ]  # fmt: skip
 
 
@@ -96,7 +148,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 7)
+    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 13)
 
 
 @contextmanager

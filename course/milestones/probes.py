@@ -497,3 +497,243 @@ check.true(
     got=[round(v, 3) for v in _history["loss"]],
     why="8 epochs on points that a line separates",
 )
+
+# %% check="08_dataloader.pairs"
+from tinytorch.data.loader import DataLoader, TensorDataset
+
+_x, _y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20)
+_set = TensorDataset(_x, _y)
+for _ahead in (0, 2):
+    _pass = list(DataLoader(_set, batch_size=6, shuffle=True, seed=3, prefetch=_ahead))
+    _rows, _labels = (np.concatenate([_part[k].data for _part in _pass]) for k in (0, 1))
+    check.equal(
+        f"how many rows come out of 20, prefetch={_ahead}",
+        len(_labels),
+        20,
+        why="an epoch shows every row once, also those of a last, shorter batch",
+    )
+    check.close(
+        f"the rows that come with their labels, prefetch={_ahead}",
+        _rows,
+        _x[_labels.astype(int)],
+        why="a row and its label travel together through every shuffle",
+    )
+    check.close(
+        f"the labels of an epoch, sorted, prefetch={_ahead}",
+        np.sort(_labels),
+        _y,
+        why="every row once, none twice",
+    )
+check.true(
+    "a shuffled order is not 0, 1, 2, …",
+    not np.array_equal(_labels, _y),
+    why="batches of one class after the other are learned and forgotten in turn",
+    got=_labels,
+)
+
+# %% check="08_dataloader.epochs"
+_loader = DataLoader(_set, batch_size=6, shuffle=True, seed=3)
+_orders = [np.concatenate([_part[1].data for _part in _loader]).tolist() for _ in range(2)]
+_loader.epoch = 0
+_again = np.concatenate([_part[1].data for _part in _loader]).tolist()
+check.true(
+    "two epochs come in two orders",
+    _orders[0] != _orders[1],
+    why="the same order every epoch is a shuffle made once",
+    got=_orders[0],
+)
+check.equal(
+    "epoch 0 again",
+    _again,
+    _orders[0],
+    why="the order follows from the seed and the epoch, or a run cannot be continued",
+)
+
+# %% check="08_dataloader.transforms"
+from tinytorch.data.loader import Normalize, RandomCrop, RandomHorizontalFlip
+
+_images = _random(50, 3, 6, 6)
+_flipped = RandomHorizontalFlip(p=0.5)(_images, np.random.default_rng(1))
+_same = (_flipped == _images).all(axis=(1, 2, 3))
+_mirrored = (_flipped == _images[..., ::-1]).all(axis=(1, 2, 3))
+check.true(
+    "every image is as it was, or its mirror image; some of each",
+    (_same | _mirrored).all() and 5 < _same.sum() < 45,
+    why="a coin is thrown for each image; left and right change places, top and bottom do not",
+    got=f"{_same.sum()} as they were, {_mirrored.sum()} mirrored of {len(_images)}",
+)
+_moved = RandomCrop(2)(np.ones((50, 1, 6, 6), dtype=np.float32), np.random.default_rng(1))
+check.equal(
+    "shape of 50 images after RandomCrop(2)",
+    _moved.shape,
+    (50, 1, 6, 6),
+    why="padded by 2, then cut to the old size",
+)
+check.true(
+    "how far the images moved differs from image to image",
+    len(np.unique(_moved.sum(axis=(1, 2, 3)))) > 3,
+    why="each image is cut out at a place of its own",
+    got=np.unique(_moved.sum(axis=(1, 2, 3))),
+)
+check.close(
+    "Normalize([1, 2, 3], [2, 2, 4])",
+    Normalize([1, 2, 3], [2, 2, 4])(_images),
+    (_images - np.array([1, 2, 3]).reshape(3, 1, 1)) / np.array([2, 2, 4]).reshape(3, 1, 1),
+    why="each channel by its own mean and standard deviation",
+)
+
+# %% check="09_spatial.loops"
+from tinytorch.nn.conv import conv2d, conv2d_explicit, conv2d_explicit_backward
+
+
+def _convolution(x, weight, bias, stride, padding):
+    """Place by place, in float64."""
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    k = weight.shape[-1]
+    h, w = ((n - k) // stride + 1 for n in x.shape[2:])
+    out = np.zeros((len(x), len(weight), h, w))
+    for i, j in np.ndindex(h, w):
+        seen = x[:, :, i * stride : i * stride + k, j * stride : j * stride + k]
+        out[:, :, i, j] = np.tensordot(seen, weight, axes=([1, 2, 3], [1, 2, 3]))
+    return out + np.reshape(bias, (-1, 1, 1))
+
+
+def _of_weight(x, weight, g, stride, padding):
+    """Slope of the sum of g times the convolution, for the weight."""
+    zero = np.zeros(len(weight))
+    return _slope(
+        lambda w: (g * _convolution(x, w, zero, stride, padding)).sum(), weight.astype(np.float64)
+    )
+
+
+def _of_input(x, weight, g, stride, padding):
+    zero = np.zeros(len(weight))
+    return _slope(
+        lambda v: (g * _convolution(v, weight, zero, stride, padding)).sum(), x.astype(np.float64)
+    )
+
+
+_x, _w, _b = _random(2, 2, 5, 4), _random(3, 2, 3, 3), _random(3)
+check.close(
+    "conv2d_explicit of (2, 2, 5, 4) with (3, 2, 3, 3)",
+    conv2d_explicit(_x, _w),
+    _convolution(_x, _w, 0, 1, 0),
+    why="the kernel lies on the image as it is, without being turned around",
+    rtol=1e-3,
+    atol=1e-4,
+)
+_g = _random(2, 3, 3, 2)
+check.close(
+    "the weight's gradient by loops",
+    conv2d_explicit_backward(_g, _x, _w)[1],
+    _of_weight(_x, _w, _g, 1, 0),
+    why="a weight meets a pixel at every place, and all of them add up",
+    rtol=1e-2,
+    atol=1e-3,
+)
+
+# %% check="09_spatial.conv2d"
+for _stride, _padding in ((1, 0), (1, 1), (2, 1)):
+    check.tensor(
+        f"conv2d with stride {_stride} and padding {_padding}",
+        conv2d(Tensor(_x), Tensor(_w), Tensor(_b), stride=_stride, padding=_padding),
+        _convolution(_x, _w, _b, _stride, _padding),
+        why="counted place by place",
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+# %% check="09_spatial.gradients"
+for _stride, _padding in ((1, 1), (2, 1)):
+    _tx, _tw = Tensor(_x, requires_grad=True), Tensor(_w, requires_grad=True)
+    _tb = Tensor(_b, requires_grad=True)
+    _out = conv2d(_tx, _tw, _tb, stride=_stride, padding=_padding)
+    _g = _random(*_out.shape)
+    _out.backward(_g)
+    for _name, _got, _want, _why in (
+        ("filters", _tw.grad, _of_weight(_x, _w, _g, _stride, _padding), "every place counts"),
+        ("image", _tx.grad, _of_input(_x, _w, _g, _stride, _padding), "patches overlap, and add"),
+        ("bias", _tb.grad, _g.sum(axis=(0, 2, 3)), "the bias is added at every place"),
+    ):
+        check.close(
+            f"gradient of the {_name}, stride {_stride}, padding {_padding}",
+            _got,
+            _want,
+            why=_why,
+            rtol=1e-2,
+            atol=1e-3,
+        )
+
+# %% check="09_spatial.pooling"
+from tinytorch.nn.conv import max_pool2d
+
+_squares = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+_squares[0, 0, 0, 0] = 5.0  # as large as the largest of its square
+_x = Tensor(_squares, requires_grad=True)
+_out = max_pool2d(_x, 2)
+check.tensor(
+    "the largest of each 2x2 square of 0 … 15",
+    _out,
+    [[[[5, 7], [13, 15]]]],
+    why="windows of 2, one beside the other",
+)
+_out.backward(np.array([[[[1, 2], [3, 4]]]], dtype=np.float32))
+check.close(
+    "gradient of the squares, with a tie in the first",
+    _x.grad[0, 0],
+    [[1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]],
+    why="g goes to the first of the largest and to nobody else",
+)
+
+# %% check="09_spatial.batch_norm"
+from tinytorch.nn.conv import BatchNorm2d
+
+_layer, _a = BatchNorm2d(2), 3 * _random(4, 2, 3, 3) + 5
+_layer.weight.data[...], _layer.bias.data[...] = [1.5, 0.5], [0.1, -0.2]
+
+
+def _normal(x, mean, var):
+    shaped = [np.reshape(v, (1, 2, 1, 1)) for v in (mean, var, [1.5, 0.5], [0.1, -0.2])]
+    return (x - shaped[0]) / np.sqrt(shaped[1] + 1e-5) * shaped[2] + shaped[3]
+
+
+_mean, _var = _a.mean(axis=(0, 2, 3)), _a.var(axis=(0, 2, 3))
+_x = Tensor(_a, requires_grad=True)
+_out = _layer(_x)
+check.tensor(
+    "BatchNorm2d in training",
+    _out,
+    _normal(_a, _mean, _var),
+    why="each channel by the mean and variance of this batch",
+    rtol=1e-3,
+    atol=1e-4,
+)
+check.tensor(
+    "the running variance after one batch",
+    _layer.running_var,
+    0.9 + 0.1 * _var * 36 / 35,
+    why="a tenth of the way to the batch's variance, the unbiased one",
+    rtol=1e-3,
+)
+_g = _random(*_a.shape)
+_out.backward(_g)
+check.close(
+    "gradient of the input in training",
+    _x.grad,
+    _slope(
+        lambda v: (_g * _normal(v, v.mean(axis=(0, 2, 3)), v.var(axis=(0, 2, 3)))).sum(),
+        _a.astype(np.float64),
+    ),
+    why="x moves its channel's mean and variance too",
+    rtol=1e-2,
+    atol=1e-3,
+)
+_layer.eval()
+check.tensor(
+    "BatchNorm2d in eval",
+    _layer(Tensor(_a)),
+    _normal(_a, 0.1 * _mean, 0.9 + 0.1 * _var * 36 / 35),
+    why="the running statistics, whatever is in the batch",
+    rtol=1e-3,
+    atol=1e-4,
+)

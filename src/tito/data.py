@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import math
 import os
 import time
@@ -77,7 +78,7 @@ class Dataset:
     name: str
     title: str
     folder: str
-    format: str  # "npz", "idx", "cifar" or "text": what verify checks beyond the checksum
+    format: str  # "npz", "idx", "cifar", "jsonl" or "text": the structure verify checks
     files: tuple[File, ...]
     source: str
     licence: str
@@ -116,7 +117,10 @@ class Download:
 
 
 class Digits(NamedTuple):
-    """Images (N, H, W) and labels (N,), all uint8; ink is high: 0..16 TinyDigits, 0..255 MNIST."""
+    """Images (N, H, W), or (N, 3, H, W) of CIFAR-10, and labels (N,), all uint8.
+
+    Ink is high: 0..16 in TinyDigits, 0..255 in MNIST.
+    """
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.uint8]
@@ -124,11 +128,38 @@ class Digits(NamedTuple):
     test_labels: NDArray[np.uint8]
 
 
+class Pair(NamedTuple):
+    """A question and its answer; pairs with the same `fact` have the same answer."""
+
+    question: str
+    answer: str
+    topic: str
+    fact: str
+
+
+class Talks(NamedTuple):
+    """Splits: a question of `validation` or `test` is a new phrasing of a fact in `train`."""
+
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+
+
 _TINYDIGITS = Dataset(
     "tinydigits", "TinyDigits: 5,000 handwritten digits of 8x8", "tinydigits", "npz",
     (File("tinydigits.npz", 356_906,
           "303e2e0e5c515a6512ae441ad06e3db1760e878764ff123786f09b622cfd1645"),),
     source="UCI optdigits (Alpaydin and Kaynak 1998), test part", licence="CC BY 4.0")
+
+_TINYTALKS = Dataset(
+    "tinytalks", "TinyTalks: 3,000 questions and answers in sentences", "tinytalks", "jsonl",
+    (File("train.jsonl", 361_936,
+          "bcfea3a0cc2428377dda8fe6167e6f8f82434d3d78b2a8f8191fdd97877ddacd"),
+     File("validation.jsonl", 45_351,
+          "e79779202ad979757621ee5740180f417adb10e74fd19973b1e77b8186778166"),
+     File("test.jsonl", 45_443,
+          "2ffb2604effff296f1bf8582db8f7bceac2ee037e75d992ede775c0f9dcff0ef")),
+    source="written for this course (course/data/tinytalks/build.py)", licence="CC BY 4.0")
 
 _MNIST = Dataset(
     "mnist", "MNIST: 70,000 handwritten digits of 28x28", "mnist", "idx",
@@ -161,7 +192,8 @@ _SHAKESPEARE = Dataset(
     mirrors=("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",))
 
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (_TINYDIGITS, _MNIST, _CIFAR10, _SHAKESPEARE)}
+    dataset.name: dataset
+    for dataset in (_TINYDIGITS, _TINYTALKS, _MNIST, _CIFAR10, _SHAKESPEARE)}
 
 
 # Where things are
@@ -222,7 +254,7 @@ def path(name: str) -> Path:
     folder, missing = _locate(dataset)
     if folder is not None and not missing:
         return folder
-    raise DataError(_absence(dataset, folder, missing), _remedy(dataset))
+    raise DataError(_absence(dataset, folder, missing), remedy(dataset))
 
 
 def _absence(dataset: Dataset, folder: Path | None, missing: tuple[str, ...]) -> str:
@@ -232,7 +264,8 @@ def _absence(dataset: Dataset, folder: Path | None, missing: tuple[str, ...]) ->
     return f"{dataset.name} is not on this machine: looked in {looked}"
 
 
-def _remedy(dataset: Dataset) -> str:
+def remedy(dataset: Dataset) -> str:
+    """The command that helps when files of the data set are missing or damaged."""
     if dataset.shipped:
         return "tito system doctor   (the course carries this file: the installation is damaged)"
     return f"tito data fetch {dataset.name}   (or point TINYTORCH_DATA at a folder that has it)"
@@ -290,6 +323,8 @@ def _check(path: Path, file: File, format: str) -> None:
         _idx_shape(io.BytesIO(data), file.name)
     if format == "cifar" and max(data[:: 3 * 32 * 32 + 1]) > 9:
         raise _Damage(f"{file.name} has a label above 9: not CIFAR-10's binary layout")
+    if format == "jsonl":
+        _pairs(data, file.name)
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         raise _Damage(f"{file.name} has other bytes than the published file: "
@@ -514,6 +549,40 @@ def load_tinydigits(folder: Path | None = None) -> Digits:
     return digits
 
 
+def load_tinytalks(folder: Path | None = None) -> Talks:
+    """TinyTalks: 2,400 pairs to train on, 300 to validate and 300 to test with.
+
+    `folder` holds the three .jsonl files; by default `path("tinytalks")`.
+    Raises: DataError when a file is missing or has other bytes than it should.
+
+    >>> talks = load_tinytalks()
+    >>> len(talks.train), len(talks.validation), len(talks.test)
+    (2400, 300, 300)
+    """
+    folder = folder or path("tinytalks")
+    splits = []
+    for file in _TINYTALKS.files:
+        if problem := _problem(folder / file.name, file, _TINYTALKS.format):
+            raise DataError(f"{problem} (in {folder})", remedy(_TINYTALKS))
+        splits.append(_pairs((folder / file.name).read_bytes(), file.name))
+    return Talks(*splits)
+
+
+def _pairs(data: bytes, name: str) -> list[Pair]:
+    """The pairs of a file, one JSON object per line. Raises: _Damage at the first other line."""
+    pairs = []
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            pair = Pair(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise _Damage(f"{name}, line {number}, is not a question and its answer: {error}"
+                          ) from None
+        if not all(isinstance(value, str) and value for value in pair):
+            raise _Damage(f"{name}, line {number}, has an empty field, or one that is no text")
+        pairs.append(pair)
+    return pairs
+
+
 def load_mnist(folder: Path | None = None) -> Digits:
     """MNIST: images (N, 28, 28) of values 0..255 and labels 0..9, from the publisher's four files.
 
@@ -545,6 +614,33 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     except _Damage as damage:
         raise DataError(f"{damage} (in {file.parent})", "tito data fetch mnist") from None
     return np.frombuffer(raw, dtype=np.uint8, offset=stream.tell()).reshape(shape).copy()
+
+
+def load_cifar10(folder: Path | None = None) -> Digits:
+    """CIFAR-10: images (N, 3, 32, 32) of values 0..255, 50,000 to train and 10,000 to test on.
+
+    `folder` holds the six binary files; by default `path("cifar10")`.
+    Raises: DataError for a missing, truncated or foreign file. Cost: 184 MB.
+    """
+    import numpy as np
+
+    folder = folder or path("cifar10")
+    batches = [_cifar_records(folder / file.name, file) for file in find("cifar10").files]
+    train, test = np.concatenate(batches[:-1]), batches[-1]
+    return Digits(*(part for rows in (train, test) for part in (_photographs(rows), rows[:, 0])))
+
+
+def _cifar_records(file: Path, expected: File) -> NDArray[np.uint8]:
+    """Records (10000, 3073) of one binary file: the label, then the pixels."""
+    import numpy as np
+
+    if problem := _problem(file, expected, "cifar"):
+        raise DataError(f"{problem} (in {file.parent})", "tito data fetch cifar10")
+    return np.fromfile(file, dtype=np.uint8).reshape(-1, 3 * 32 * 32 + 1)
+
+
+def _photographs(records: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return records[:, 1:].reshape(-1, 3, 32, 32)
 
 
 def _idx_shape(stream: io.BytesIO, name: str) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from pathlib import Path
 from tito import course, export, solutions, source
 from tito.course import Module
 
+EMBEDDED = {"1986_mlp": "tinydigits", "1998_cnn": "tinydigits", "2017_transformer": "tinytalks"}
+
 
 class JourneyError(Exception):
     """A step did not do what a learner is promised. Two lines: what, then what was printed."""
@@ -32,9 +34,12 @@ class Leg:
 
 
 def walk(
-    folder: Path, last: int = 20, milestones: bool = True, data: str = "tinydigits"
+    folder: Path, last: int = 20, milestones: bool = True, everything: bool = False
 ) -> Iterator[Leg]:
-    """Walk modules 1 to `last` in a new workspace in `folder`, then its milestones."""
+    """Walk modules 1 to `last` in a new workspace in `folder`, then its milestones.
+
+    They train on the data that the course carries, or on all that is here if `everything`.
+    """
     began = time.perf_counter()
     tito(folder.parent, "init", str(folder))
     yield Leg("init", f"workspace {folder.name}", time.perf_counter() - began)
@@ -46,8 +51,9 @@ def walk(
     for milestone in course.milestones() if milestones else []:
         if milestone.exists and milestone.needs[1] <= built:
             began = time.perf_counter()
-            options = ["--data", data] if milestone.id == "1986_mlp" else []
-            tito(folder, "milestone", "run", milestone.id, *options, limit=1800)
+            embedded = [] if everything else EMBEDDED.get(milestone.id, "").split()
+            options = [word for name in embedded for word in ("--data", name)]
+            tito(folder, "milestone", "run", milestone.id, *options, limit=3600)
             yield Leg(milestone.id, "passed", time.perf_counter() - began)
 
 

@@ -21,11 +21,15 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Options:
-    """What a run may be asked: its seed, its epochs (None: the usual), which data set."""
+    """What a run may be asked: its seed, its epochs (None: the usual), which data set.
+
+    `long` adds the trainings that take longer than a coffee.
+    """
 
     seed: int = 0
     epochs: int | None = None
     data: str = "auto"
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Part:
     """One training of a milestone: the function of run.py, and its data.
 
     `x`, `y` and `held_out` are handed to the framework; `answers`, those of `held_out`, never are.
+    With `resumes`, the function takes `checkpoint`, a file: it saves the run there after every
+    epoch, and goes on from it.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Part:
     y: Array
     held_out: Array
     answers: Array
+    resumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Made:
     outputs: Array
     history: Mapping[str, Sequence[float]]
     seconds: float = 0.0
+    peak_mb: float = 0.0  # the largest the process has been so far, in units of 10^6 bytes
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,40 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0.0)
 
 
-def cross_entropy(logits: Array, classes: Array) -> float:
-    """Mean of -log softmax(row)[class]."""
+def conv2d(x: Array, weight: Array, padding: int = 0) -> Array:
+    """x (N, C, H, W) with weight (O, C, K, K): one product for each of the K * K places."""
+    kernel = weight.shape[-1]
+    around = [(0, 0), (0, 0), (padding, padding), (padding, padding)]
+    x, high, wide = np.pad(x, around), *(n + 2 * padding - kernel + 1 for n in x.shape[2:])
+    out = np.zeros((len(x), len(weight), high, wide), dtype=np.result_type(x, weight))
+    for i, j in np.ndindex(kernel, kernel):
+        seen = x[:, :, i : i + high, j : j + wide]
+        out += np.tensordot(seen, weight[:, :, i, j], axes=(1, 1)).transpose(0, 3, 1, 2)
+    return out
+
+
+def max_pool(x: Array) -> Array:
+    """Largest number of every 2x2 square; x (N, C, H, W) with even H and W."""
+    n, c, h, w = x.shape
+    squares: Array = x.reshape(n, c, h // 2, 2, w // 2, 2)
+    return squares.max(axis=(3, 5))  # type: ignore[no-any-return]
+
+
+def batch_norm(x: Array, weights: Arrays, name: str, eps: float = 1e-5) -> Array:
+    """x (N, C, H, W) by the running statistics of the layer `name`, scaled and shifted."""
+    mean, var, weight, bias = (
+        weights[f"{name}.{kind}"][:, None, None]
+        for kind in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / np.sqrt(var + eps) * weight + bias
+
+
+def cross_entropy(logits: Array, classes: Array, smoothing: float = 0.0) -> float:
+    """Mean of -log softmax(row)[class]; with smoothing, that share goes to all classes alike."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(classes)), classes]
-    return float(losses.mean())
+    norm = np.log(np.exp(shifted).sum(axis=1))
+    right = norm - shifted[np.arange(len(classes)), classes]
+    return float(((1 - smoothing) * right + smoothing * (norm - shifted.mean(axis=1))).mean())
 
 
 def logistic_loss(logits: Array, targets: Array) -> float:
@@ -152,6 +189,32 @@ def weights(
         f"{', '.join(still)} as before the training",
         "06_optimizers",
         "a parameter without a gradient, or that the optimizer does not know, stays",
+    )
+
+
+def turned(made: Made, names: Sequence[str], guilty: str) -> Finding:
+    """Every filter of the convolutions `names` points elsewhere than before, not only shorter.
+
+    Weight decay shortens a filter that never gets a gradient; a gradient turns it.
+    """
+    still = []
+    for name in names:
+        before, after = (
+            array.reshape(len(array), -1).astype(float)
+            for array in (made.before[name], made.after[name])
+        )
+        lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        alike = (before * after).sum(axis=1) / np.maximum(lengths, 1e-12)
+        still += [f"{name}[{i}]" for i in np.flatnonzero(alike > 1 - 1e-5)]
+    count = sum(len(made.after[name]) for name in names)
+    return Finding(
+        "filters",
+        not still,
+        "every filter moved",
+        f"all {count} turned",
+        f"{len(still)} did not, such as {', '.join(still[:3])}",
+        guilty,
+        "a filter that no gradient reaches stays as it was drawn",
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tito.judge import Finding, Made, Options, Part
 
 SCHEMA = 1
-TIMEOUT = 3600.0
+TIMEOUT = 3600.0  # seconds, unless the gate says otherwise
 Show = Callable[[str], None]
 
 
@@ -147,11 +147,18 @@ def folder(ws: Workspace, milestone: Milestone) -> Path:
 
 
 def run(
-    ws: Workspace, milestone: Milestone, options: Options, show: Show, *, probed: bool = True
+    ws: Workspace,
+    milestone: Milestone,
+    options: Options,
+    show: Show,
+    *,
+    probed: bool = True,
+    fresh: bool = False,
 ) -> Verdict:
     """Probe, train, judge; a pass is recorded, with weights and pictures.
 
-    `show` gets each line that the training prints. Without `probed` the gate judges alone.
+    `show` gets each line that the training prints. Without `probed` the gate judges alone. A long
+    training that was interrupted goes on from its checkpoint, or begins again if `fresh`.
     Raises WorkspaceError or CourseError when it cannot begin.
     """
     progress = Progress.load(ws)
@@ -161,6 +168,8 @@ def run(
     parts = gate.parts(options)
     verdict = Verdict(milestone, options, notes=getattr(gate, "notes", lambda _: [])(options))
     unlock(ws)
+    if fresh:
+        _forget(ws, milestone, options)
     if probed:
         _probe(ws, verdict)
     if verdict.ok:
@@ -176,6 +185,7 @@ def _train(
         made = _stage(ws, verdict, gate, parts, Path(name), show)
     if made is None:
         return
+    _forget(ws, verdict.milestone, verdict.options)
     _judge(verdict, gate, made)
     if verdict.ok:
         _keep(ws, verdict, made)
@@ -214,18 +224,17 @@ def _stage(
     ws: Workspace, verdict: Verdict, gate: ModuleType, parts: list[Part], place: Path, show: Show
 ) -> Any:
     """Train all parts in a child; returns name -> (Part, Made), or None after laying blame."""
-    milestone, options = verdict.milestone, {"seed": verdict.options.seed}
-    if verdict.options.epochs is not None:
-        options["epochs"] = verdict.options.epochs
-    _hand_over(milestone, parts, options, place)
+    milestone = verdict.milestone
+    _hand_over(ws, verdict, parts, place)
     threads = _threads(getattr(gate, "THREADS", None))
     surroundings = probes.environment(ws.root, milestone.needs[1]) | threads
-    ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, TIMEOUT, show)
+    timeout = getattr(gate, "TIMEOUT", TIMEOUT)
+    ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, timeout, show)
     if (place / "failed.json").is_file():
         verdict.blame = _raised(milestone, json.loads((place / "failed.json").read_text("utf-8")))
         return None
     if ending != "ended":
-        verdict.blame = Blame("training", _ended(ending), [], "")
+        verdict.blame = Blame("training", _ended(ending, timeout), [], "")
         return None
     if not all((place / f"{part.name}.made.json").is_file() for part in parts):
         verdict.blame = Blame("training", "Python ended without a word (os._exit?)", [], "")
@@ -233,9 +242,9 @@ def _stage(
     return {part.name: (part, _fetch(place, part)) for part in parts}
 
 
-def _ended(ending: str) -> str:
+def _ended(ending: str, timeout: float) -> str:
     if ending == "timeout":
-        return f"still running after {TIMEOUT:.0f} s: a loop that never ends, or far too much work"
+        return f"still running after {timeout:.0f} s: a loop that never ends, or far too much work"
     hint = "; out of memory is the usual reason" if ending == "code -9" else ""
     return f"Python stopped here ({ending}){hint}"
 
@@ -246,20 +255,67 @@ def _threads(wanted: int | None) -> dict[str, str]:
     return {name: str(wanted) for name in names} if wanted else {}
 
 
-def _hand_over(
-    milestone: Milestone, parts: list[Part], options: dict[str, int], place: Path
-) -> None:
-    """The job and the inputs of every part; the held-out answers stay here."""
+def _hand_over(ws: Workspace, verdict: Verdict, parts: list[Part], place: Path) -> None:
+    """The job and the inputs of every part; the held-out answers stay here.
+
+    Parts on the same arrays share one file: photographs are large.
+    """
     import numpy as np
 
+    files: dict[tuple[int, ...], str] = {}
+    for part in parts:
+        arrays = {"x": part.x, "y": part.y, "held_out": part.held_out}
+        name = files.setdefault(tuple(map(id, arrays.values())), f"{part.name}.inputs.npz")
+        if name == f"{part.name}.inputs.npz":
+            np.savez(place / name, **arrays)  # type: ignore[arg-type]
     job = {
-        "run": str(milestone.folder / "run.py"),
+        "run": str(verdict.milestone.folder / "run.py"),
         "memory": sandbox.MEMORY,
-        "parts": [{"name": p.name, "function": p.function, "options": options} for p in parts],
+        "parts": [
+            {
+                "name": part.name,
+                "function": part.function,
+                "inputs": files[id(part.x), id(part.y), id(part.held_out)],
+                "options": _part_options(ws, verdict, part),
+            }
+            for part in parts
+        ],
     }
     (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    for part in parts:
-        np.savez(place / f"{part.name}.inputs.npz", x=part.x, y=part.y, held_out=part.held_out)
+
+
+def _part_options(ws: Workspace, verdict: Verdict, part: Part) -> dict[str, Any]:
+    """The keyword arguments of a part's function."""
+    options: dict[str, Any] = {"seed": verdict.options.seed}
+    if verdict.options.epochs is not None:
+        options["epochs"] = verdict.options.epochs
+    if part.resumes:
+        path = _checkpoint(ws, verdict.milestone, verdict.options, part.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options["checkpoint"] = str(path)
+    return options
+
+
+# Checkpoints of long trainings -------------------------------------------------------------------
+
+
+def _checkpoint(ws: Workspace, milestone: Milestone, options: Options, part: str) -> Path:
+    """Where a part's unfinished training is kept: one file per part, seed and epochs."""
+    epochs = "" if options.epochs is None else f"_{options.epochs}epochs"
+    name = f"{part.replace(' ', '_')}_seed{options.seed}{epochs}.ckpt"
+    return folder(ws, milestone) / "unfinished" / name
+
+
+def unfinished(ws: Workspace, milestone: Milestone, options: Options) -> list[Path]:
+    """Checkpoints of interrupted trainings that the same run would go on from."""
+    pattern = _checkpoint(ws, milestone, options, "*").name
+    return sorted((folder(ws, milestone) / "unfinished").glob(pattern))
+
+
+def _forget(ws: Workspace, milestone: Milestone, options: Options) -> None:
+    """Remove them: the training is complete, or shall begin again."""
+    for path in unfinished(ws, milestone, options):
+        path.unlink()
 
 
 def _raised(milestone: Milestone, told: dict[str, Any]) -> Blame:
@@ -291,7 +347,14 @@ def _made(arrays: dict[str, Any], told: dict[str, Any]) -> Made:
         }
         for when in ("before", "after")
     )
-    return Made(before, after, arrays["outputs"], told["history"], told["seconds"])
+    return Made(
+        before,
+        after,
+        arrays["outputs"],
+        told["history"],
+        told["seconds"],
+        told.get("peak_mb", 0.0),
+    )
 
 
 # Judging -----------------------------------------------------------------------------------------
@@ -382,7 +445,8 @@ def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
         "schema": SCHEMA, "milestone": verdict.milestone.id, "date": now(),
         "origin": f"student ({origin.shorten(ws.root)})", "versions": _versions(),
         "options": vars(verdict.options), "figures": verdict.figures,
-        "parts": {name: {"history": left.history, "seconds": round(left.seconds, 3)}
+        "parts": {name: {"history": left.history, "seconds": round(left.seconds, 3),
+                         "peak_mb": round(left.peak_mb, 1)}
                   for name, (_, left) in made.items()},
     }  # fmt: skip
     ws.write(place / "weights.safetensors", safetensors.numpy.save(arrays))

@@ -49,7 +49,7 @@ def play(run: ModuleType, part: dict[str, Any], folder: Path) -> None:
     import numpy as np
 
     name = part["name"]
-    with np.load(folder / f"{name}.inputs.npz", allow_pickle=False) as given:
+    with np.load(folder / part["inputs"], allow_pickle=False) as given:
         x, y, held_out = given["x"], given["y"], given["held_out"]
     started = time.perf_counter()
     made = getattr(run, part["function"])(x, y, **part["options"])
@@ -58,8 +58,20 @@ def play(run: ModuleType, part: dict[str, Any], folder: Path) -> None:
     for when, state in (("before", made["before"]), ("after", made["model"].state_dict())):
         arrays |= {f"{when}/{key}": np.asarray(value) for key, value in state.items()}
     np.savez(folder / f"{name}.made.npz", **arrays)  # type: ignore[arg-type]
-    told = {"history": made["history"], "seconds": seconds}
+    told = {"history": made["history"], "seconds": seconds, "peak_mb": peak_megabytes()}
     (folder / f"{name}.made.json").write_text(json.dumps(told, default=float), encoding="utf-8")
+
+
+def peak_megabytes() -> float:
+    """The most memory this process has had so far, in 10^6 bytes; 0 where nobody can say."""
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def failed(error: BaseException, part: str) -> dict[str, Any]:

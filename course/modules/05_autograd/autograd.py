@@ -362,8 +362,12 @@ class for_each:
 def matmul_rule(position, g, out, a, b):
     """`matmul_gradient` for vectors too: a becomes one row, b one column.
 
-    The gradient of a transposed b is made transposed, so that it lies in memory as b does.
+    The gradient of a transposed b is made transposed, so that it lies in memory as b does. A stack
+    of matrices times one matrix is one product of all their rows.
     """
+    if a.ndim > 2 and b.ndim == 2:
+        rows = matmul_rule(position, g.reshape(-1, g.shape[-1]), out, a.reshape(-1, a.shape[-1]), b)
+        return rows if position else rows.reshape(a.shape)
     if a.ndim == b.ndim == 2:
         if position == 1 and b.flags.f_contiguous and not b.flags.c_contiguous:
             return matmul_gradient(0, g.T, b.T, a.T).T
@@ -742,9 +746,9 @@ def var_gradient(g, out, x, axis=None, keepdims=False, correction=1):
 def gelu_gradient(g, out, self, x):
     """Slope of GELU, exact or of its tanh approximation. Source: Hendrycks & Gimpel 2016."""
     if self.approximate == "tanh":
-        c = np.sqrt(2 / np.pi).astype(x.dtype)
-        t = np.tanh(c * (x + 0.044715 * x**3))
-        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x**2))
+        c, square = np.sqrt(2 / np.pi).astype(x.dtype), x * x  # x**3 would call pow for each entry
+        t = np.tanh(c * x * (1 + 0.044715 * square))
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * square))
     density = np.exp(-0.5 * x * x) * float(1 / np.sqrt(2 * np.pi))
     share = 0.5 * (1 + erf(x * float(1 / np.sqrt(2)))).astype(x.dtype)  # erf is float64
     return g * (share + x * density)

@@ -38,8 +38,8 @@ dataset_argument = click.argument("name", callback=_convert, shell_complete=_sug
 def group() -> None:
     """Find, fetch and verify data sets.
 
-    TinyDigits comes with the course. The others are looked for in $TINYTORCH_DATA, then in your
-    cache. Only `fetch` uses the network.
+    TinyDigits and TinyTalks come with the course. The others are looked for in $TINYTORCH_DATA,
+    then in your cache. Only `fetch` uses the network.
     """
 
 
@@ -115,7 +115,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         screen.say(f"{name}: {screen.bad('damaged') if problems else screen.good('whole')}")
         screen.say_lines(f"  {problem}" for problem in problems)
     if not as_json:
-        screen.next_step(f"tito data fetch {broken[0]}" if broken else "tito data list")
+        screen.next_step(data.remedy(data.find(broken[0])) if broken else "tito data list")
     if broken:
         click.get_current_context().exit(FAILED)
 

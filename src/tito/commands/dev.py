@@ -97,17 +97,18 @@ def build(folder: Path, notebooks: bool, package: bool, docs: bool) -> None:
 @group.command()
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Keep the workspace here.")
 @click.option("--last", default=20, show_default=True, help="Last module to solve.")
-@click.option("--data", type=click.Choice(["tinydigits", "mnist"]), default="tinydigits",
-              show_default=True, help="What the 1986 milestone trains on.")
+@click.option("--everything", is_flag=True,
+              help="Train the milestones on the fetched data sets as well.")
 @click.option("--milestones/--no-milestones", default=True, help="Run the milestones as well.")
-def journey(folder: Path | None, last: int, data: str, milestones: bool) -> None:
+def journey(folder: Path | None, last: int, everything: bool, milestones: bool) -> None:
     """Solve the whole course in a fresh workspace, through the real commands."""
     from tito import journey as steps
 
     with tempfile.TemporaryDirectory(prefix="tito-journey-") as temporary:
         began = time.perf_counter()
         try:
-            for leg in steps.walk(folder or Path(temporary, "my-torch"), last, milestones, data):
+            place = folder or Path(temporary, "my-torch")
+            for leg in steps.walk(place, last, milestones, everything):
                 click.echo(f"{leg.name:<20} {leg.what:<28} {leg.seconds:6.1f} s")
         except steps.JourneyError as error:
             click.echo(str(error), err=True)

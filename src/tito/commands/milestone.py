@@ -79,17 +79,29 @@ def info(milestone: Milestone, as_json: bool) -> None:
 @group.command()
 @milestone_argument
 @click.option("--data", default="auto", metavar="NAME",
-              help="For 1986: tinydigits, mnist, or auto (both, where MNIST is here).")  # fmt: skip
+              help="For 1986: tinydigits, mnist; for 1998: tinydigits, cifar10; or auto (all that "
+                   "is here).")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; else the usual.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another start and other points.")
+@click.option("--long", is_flag=True, help="Also the trainings that take an hour or more.")
+@click.option("--fresh", is_flag=True, help="Begin an interrupted training again.")
 @json_option
-def run(milestone: Milestone, data: str, epochs: int | None, seed: int, as_json: bool) -> None:
+def run(
+    milestone: Milestone,
+    data: str,
+    epochs: int | None,
+    seed: int,
+    long: bool,
+    fresh: bool,
+    as_json: bool,
+) -> None:
     """Train on your framework, be judged, and record it.
 
     First every module you built is asked a few small questions, so that a mistake is found by name.
     Then the training runs; its progress goes to stderr. Last NumPy computes everything again from
     the weights, on points whose answers your framework never had. A pass leaves a record, the
-    weights and pictures in milestones/.
+    weights and pictures in milestones/. A long training is saved after every epoch: interrupted,
+    the same command goes on where it was.
 
     \b
     Examples:
@@ -102,7 +114,14 @@ def run(milestone: Milestone, data: str, epochs: int | None, seed: int, as_json:
     ws, _ = here()
     if not as_json:
         screen.say(explain.header(ws))
-    verdict = milestones.run(ws, milestone, Options(seed, epochs, data), _show)
+    options = Options(seed, epochs, data, long)
+    try:
+        verdict = milestones.run(ws, milestone, options, _show, fresh=fresh)
+    except KeyboardInterrupt:
+        if milestones.unfinished(ws, milestone, options):
+            screen.say("\nInterrupted. The epochs that were finished are kept.", err=True)
+            screen.say("Next: the same command goes on from there", err=True)
+        raise
     _tell(ws, [verdict], as_json)
 
 
