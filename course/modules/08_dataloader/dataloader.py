@@ -1665,14 +1665,13 @@ horse may stand anywhere, both changes are the standard recipe. You will see in 
 
 # %% [markdown]
 """
-Texts have different lengths, and `default_collate` refuses them. A `collate_fn` that pads is five lines. It
-pads to the longest text **of its batch**, no further, and the lengths go along, so that nobody takes the
-padding for text.
+Texts have different lengths, and `default_collate` refuses them. Here are questions of TinyTalks, and a
+`collate_fn` that pads, in five lines. It pads to the longest text **of its batch**, no further, and the
+lengths go along, so that nobody takes the padding for text.
 """
 
 # %% demo="texts_of_different_lengths"
-questions = ["how many legs has a spider?", "who are you?", "what is red and green?", "why?",
-             "is the moon larger than the sun?"]
+questions = [question for question, _ in load_tinytalks().train[:5]]
 
 
 def padded(texts):
