@@ -257,7 +257,8 @@ def clock(seconds):
 
 
 def show_filters(filters):
-    """Filters (F, 3, 3) side by side: # adds, - takes away, by size."""
+    """Filters (F, 3, 3) side by side."""
+    print("  what the filters became: # and + add what they see, = and - take it away")
     top = np.abs(filters).max()
     for row in filters.transpose(1, 0, 2):  # (3, F, 3)
         marks = np.array(list("=-. +#"))[np.digitize(row / top, [-0.6, -0.2, 0, 0.2, 0.6])]
