@@ -2129,8 +2129,14 @@ al. 2023 (Llama); Kwon et al. 2023 (vLLM).
 | `missing 1 required positional argument` | something was called with too little: `standardize` without eps, a decoder without its memory | the call in the last line shown |
 | `Sequential.forward() takes 2 positional` | a Sequential was called with a mask or a memory | loop over its blocks |
 | `is not one row of` | sampling got a Tensor, or the logits of all tokens | `model(seen).data[0, -1]` |
-| `object has no attribute 'shape'` | positions got the token numbers | they take the vectors, and give them back with positions added |
+| `object has no attribute 'shape'` | tokens may be a plain list, and their shape was asked for, by you or by positions that got them | `x.shape[1]` of the vectors; positions take the vectors, too |
 | `'Tensor' object has no attribute` | a norm, an activation or an array's method was asked of a Tensor | layers are called, `self.act(x)`; an array is `.data` |
+| `memoryview` | `.data` of what is an array already: rules and sampling get arrays, not Tensors | `x`, not `x.data` |
+| `'GPT' object has no attribute` | the sizes are in the configuration | `self.config.layers` |
+| `cannot be interpreted as an integer` | a tensor or a shape stands where one size belongs | `causal_mask(x.shape[1])`, `zeros(*shape)` |
+| `has no graph` | the result is a new Tensor made of `.data`, without a history | stay with Tensor operations |
+| `not supported between instances` | a knob that is None was compared | `if top_p is not None` |
+| `arrays used as indices must be` | token numbers in a Tensor have become float32 | a list or an int array, `np.array([tokens])` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `does not support ufuncs` | NumPy met a Tensor | its array is `.data` |
 | `Probabilities contain NaN` | the logits are nan: the training has exploded | the loss before; a lower learning rate, clipping |
