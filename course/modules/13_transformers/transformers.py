@@ -844,9 +844,9 @@ source (B, S) -> table, positions -> encoder blocks -> norm -> memory (B, S, D)
 target (B, T) -> table, positions -> decoder blocks (look at it) -> norm -> head -> logits (B, T, V)
 ```
 
-Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, so that
-they can also be multiplied by √D on their way in: then they are as large as the waves that are added to
-them. With D = 4 and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
+Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, right for
+a table that is also the head, as the paper's is. So on their way in they are multiplied by √D: then they
+are about as large as the waves that are added to them. With D = 4 and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
 
 Two things to watch: it is the *target's* table and the *target's* norm; and the decoder's blocks cannot be
 called as one `self.decoder(x)`, because each needs the memory and its mask as well.
@@ -961,7 +961,7 @@ check.equal("calls of dropout", len(_model.dropout.calls), 1,
 ### GPT: its settings
 
 A GPT is a decoder without a source. Its parts come in kinds, and which ones is a matter of configuration.
-GPT-2's and Llama's differ in four lines:
+GPT-2's and Llama's differ in four settings:
 
 ```
               positions    norm      mlp        biases      else
@@ -1915,7 +1915,7 @@ copy:
 ```
 norm1                                      1        query @ key.T                1 of (B, H, T, T)
 query, key, value: 2 each                  6        its softmax                  1
-query / √D                                 1
+query / √(D / H)                           1
 weights @ value                            1
 heads merged, out: 1 + 2                   3
 x + ...                                    1
