@@ -110,6 +110,24 @@ BROKEN = [
      "    (lambda g, out, x, cos, sin: turn_pairs(g, cos, sin), None, None), 'rotary')"),
     (10, "nn.embedding", "refuse_what_has_no_row",
      "def token_ids(indices, count):\n    return whole_numbers(indices)"),
+    (11, "nn.transformer", "say_how_large_it_will_be",
+     "def parameter_count(c):\n"
+     "    return 12 * c.layers * c.dim**2 + (c.vocab_size + c.context) * c.dim"),
+    (11, "nn.transformer", "agree_with_numpy_about_a_block",
+     "Block.forward = lambda self, x, mask=None: self.norm2(\n"
+     "    (y := self.norm1(x + self.attention(x, mask=mask))) + self.mlp(y))"),
+    (11, "nn.transformer", "train_it_to_remember",
+     "def causal_mask(length):\n    return np.ones((length, length), dtype=bool)"),
+    (11, "nn.transformer", "let_it_speak",
+     "_longer = generate\ndef generate(model, tokens, count, *args, longer=_longer, **knobs):\n"
+     "    knobs.pop('stop_tokens', None)\n    return longer(model, tokens, count, *args, **knobs)"),
+    (11, "nn.transformer", "speak_by_chance_as_told",
+     "def with_temperature(logits, temperature):\n"
+     "    shares = np.exp(logits.astype(np.float64) - logits.max())\n"
+     "    return shares / shares.sum()"),
+    (11, "nn.transformer", "turn_a_row_around",
+     "Transformer.forward = lambda self, source, target, mask=None: self.decode(\n"
+     "    target, self.encode(source, mask) * 0, mask)"),
 ]  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_cnn_passes_its_gate_and_its_pictures_are_drawn(
     run: ModuleType, gate: ModuleType, photographs: Digits, tmp_path: Path
 ) -> None:
     part = part_of(gate, "cnn")
-    made = made_by(run, part, epochs=4)
+    made = made_by(run, part, epochs=3)
     findings = list(gate.verdict(part, made))
     assert [f.name for f in findings if not f.ok] == []
     assert {"filters", "outputs", "claim accuracy", "accuracy"} <= {f.name for f in findings}

@@ -8,7 +8,7 @@ A warehouse of numbered rows, two files written by hand, and a loader that makes
 # %% given="tools"
 import struct
 import tempfile
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +36,18 @@ _rows = np.arange(46, dtype=np.float32).reshape(23, 2)
 _numbers = np.arange(23)
 
 
-class _Slow:
-    """23 items, each of which takes a while to fetch, one at a time."""
+class _Watched:
+    """23 items, handed out one at a time; `asked` is set once the second batch of 4 is fetched."""
+
+    def __init__(self):
+        self.asked = threading.Event()
 
     def __len__(self):
         return 23
 
     def __getitem__(self, index):
-        time.sleep(0.002)
+        if index >= 4:
+            self.asked.set()
         return _rows[index], index
 
 
@@ -172,24 +176,27 @@ with tempfile.TemporaryDirectory() as _folder:
 # %% check="hide_the_waiting"
 
 
-def _seconds(prefetch):
-    loader = DataLoader(_Slow(), batch_size=4, prefetch=prefetch)
-    began = time.perf_counter()
-    for _ in loader:
-        time.sleep(0.008)  # a training step
-    return time.perf_counter() - began
+def _second_is_fetched_during_the_first(prefetch, patience):
+    """Whether, while the first batch is trained on, somebody fetches the second."""
+    data = _Watched()
+    batches = iter(DataLoader(data, batch_size=4, prefetch=prefetch))
+    next(batches)
+    return data.asked.wait(patience)
 
 
-_waiting, _ahead = (min(_seconds(prefetch) for _ in range(3)) for prefetch in (0, 2))
 check.true(
-    "loading beside the training takes less than three quarters of the time",
-    _ahead < 0.75 * _waiting,
-    got=f"{_ahead:.3f} s with prefetch, {_waiting:.3f} s without",
-    why="both take 8 ms a batch: done at the same time they take half",
+    "with prefetch=2 the second batch is fetched while the first is trained on",
+    _second_is_fetched_during_the_first(prefetch=2, patience=10.0),
+    why="loading and training at the same time take as long as the longer of the two",
+)
+check.true(
+    "without prefetch nobody fetches it before it is asked for",
+    not _second_is_fetched_during_the_first(prefetch=0, patience=0.1),
+    why="prefetch=0 is the plain loop, one thing after the other",
 )
 
 
-class _Broken(_Slow):
+class _Broken(_Watched):
     def __getitem__(self, index):
         if index == 9:
             raise KeyError("row 9 is damaged")

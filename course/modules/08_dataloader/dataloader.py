@@ -41,6 +41,7 @@ import numpy as np
 from tinytorch.core.tensor import Tensor
 
 # %% given="tools"
+import os
 import tempfile
 import time
 import traceback
@@ -54,6 +55,8 @@ from tinytorch.core.optimizers import SGD, Adam
 from tinytorch.core.tensor import manual_seed
 from tinytorch.core.training import Trainer, training_step
 from tito.notebook import method_of
+
+threadpool_limits(1)  # matrix products on one core, so that times can be compared; see Measure
 
 
 def small_net(width=96):
@@ -91,6 +94,7 @@ def one_picture(i):
 
 
 learn = small_net()
+learn(Tensor(np.zeros((128, 3, 32, 32))), kinds[:128])  # the first step is always slower
 loading = learning = 0.0
 for start in range(0, 1024, 128):
     begin = time.perf_counter()
@@ -683,7 +687,8 @@ _images = np.array([[[[100, 150]], [[60, 100]]]], dtype=np.uint8)  # 1 image, 2 
 _normal = Normalize([125, 80], [50, 40])(_images, np.random.default_rng(0))
 check.close("two channels of bytes", _normal, [[[[-0.5, 0.5]], [[-0.5, 0.5]]]],
             why="each channel by its own mean and std; 100 - 125 in bytes would be 231")
-check.equal("type of the result", str(np.asarray(_normal).dtype), "float32", why="float64 doubles every byte from here on")
+check.equal("type of the result", str(np.asarray(_normal).dtype), "float32",
+            why="float64 doubles every byte from here on")
 _images = np.random.default_rng(0).random((4, 3, 5, 3)).astype(np.float32)
 _mean, _std = [0.5, 0.4, 0.3], [0.1, 0.2, 0.4]
 _expected = np.stack([(_images[:, _c] - _mean[_c]) / _std[_c] for _c in range(3)], axis=1)
@@ -1172,7 +1177,8 @@ def _draws(key, first=1, **options):
 
 
 check.equal("10 rows by 4, without shuffle", _rows((7, 0)),
-            [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]], why="0, 1, 2, … in order; the second field is 10 times the row")
+            [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]],
+            why="0, 1, 2, … in order; the second field is 10 times the row")
 check.equal("10 rows by 4, drop_last", [len(_b) for _b in _rows((7, 0), drop_last=True)], [4, 4],
             why="the plan leaves out the batch of 2")
 check.equal("10 rows by 4, shuffle, key (7, 0)", sum(_rows((7, 0), shuffle=True), []),
@@ -1185,7 +1191,8 @@ check.equal("numbers drawn by: 3 batches, all different?", (len(_draws((7, 0))),
 check.equal("are they repeated by: the same key, another epoch",
             [_draws((7, 0)) == _draws((7, 0)), any(_a == _b for _a, _b in zip(_draws((7, 0)), _draws((7, 1))))],
             [True, False], why="made of seed, epoch and batch number, and of nothing else")
-check.true("batch 2 draws the same numbers if batch 1 has drawn more", _draws((7, 0))[1:] == _draws((7, 0), first=50)[1:],
+check.true("batch 2 draws the same numbers if batch 1 has drawn more",
+           _draws((7, 0))[1:] == _draws((7, 0), first=50)[1:],
            why="a fresh generator per batch: then any batch can be made without the ones before it")
 check.true("batch 1 does not draw the numbers that made the order",
            np.random.default_rng((7, 0)).random() not in _draws((7, 0)),
@@ -1386,13 +1393,16 @@ _read = _files({"images.idx": _idx((2, 300, 4)), "images.idx.gz": gzip.compress(
 check.equal("shapes read from images.idx, images.idx.gz, labels.idx", [np.shape(_r) if not isinstance(_r, str) else _r
             for _r in _read.values()], [(2, 300, 4), (2, 3, 4), (5,)],
             why="one size per axis, 4 bytes each, big end first: 300 is 00 00 01 2c")
-check.close("what labels.idx holds", _read["labels.idx"], [0, 1, 2, 3, 4], why="the values after the header, all of them")
+check.close("what labels.idx holds", _read["labels.idx"], [0, 1, 2, 3, 4],
+            why="the values after the header, all of them")
 check.close("the last row of images.idx.gz", _read["images.idx.gz"][-1][-1], [20, 21, 22, 23],
             why="rows last, as they lie in the file")
-check.equal("type, and whether it can be written to", (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable),
-            ("uint8", True), why="one byte per value; frombuffer alone gives an array that is read-only")
-_bad = {"cut_off.idx": _idx((5, 3))[:-1], "too_long.idx": _idx((5, 3)) + b"x", "empty.idx": b"", "header_only.idx": _idx((5,))[:6],
-        "floats.idx": _idx((5,), kind=13, values=20), "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
+check.equal("type, and whether it can be written to",
+            (str(_read["labels.idx"].dtype), _read["labels.idx"].flags.writeable), ("uint8", True),
+            why="one byte per value; frombuffer alone gives an array that is read-only")
+_bad = {"cut_off.idx": _idx((5, 3))[:-1], "too_long.idx": _idx((5, 3)) + b"x", "empty.idx": b"",
+        "header_only.idx": _idx((5,))[:6], "floats.idx": _idx((5,), kind=13, values=20),
+        "page.idx": b"<!DOCTYPE html><html>Please log in</html>",
         "no_axes.idx": bytes([0, 0, 8, 0]), "cut_off.idx.gz": gzip.compress(_idx((50, 3)))[:-9]}
 for _name, _result in _files(_bad, read_idx).items():
     check.true(f"{_name} gives a DataError that names it",
@@ -1441,17 +1451,20 @@ _images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uin
 _labels = np.array([3, 9, 0, 7], dtype=np.uint8)
 _raw = b"".join(bytes([_l]) + _i.tobytes() for _i, _l in zip(_images, _labels))
 _result = _files({"four.bin": _raw}, read_cifar10_batch)["four.bin"]
-check.true("a file of four records can be read", not isinstance(_result, str), got=_result if isinstance(_result, str) else "it can")
+check.true("a file of four records can be read", not isinstance(_result, str),
+           got=_result if isinstance(_result, str) else "it can")
 check.equal("shapes of images and labels", [np.shape(_a) for _a in _result], [(4, 3, 32, 32), (4,)],
             why="four records, colours first")
 check.equal("labels", [int(_l) for _l in np.ravel(_result[1])], [3, 9, 0, 7], why="the first byte of each record")
-check.equal("the first red pixels of image 0, from the top left to the right", [int(_p) for _p in _result[0].ravel()[:4]],
-            [int(_p) for _p in _images.ravel()[:4]], why="a plane is 32 rows of 32 bytes, from the top")
+check.equal("the first red pixels of image 0, from the top left to the right",
+            [int(_p) for _p in _result[0].ravel()[:4]], [int(_p) for _p in _images.ravel()[:4]],
+            why="a plane is 32 rows of 32 bytes, from the top")
 check.true("all pixels are where they belong", np.array_equal(_result[0], _images),
            why="a plane of red, one of green, one of blue, each row by row")
 check.equal("types", [str(_a.dtype) for _a in _result], ["uint8", "uint8"], why="one byte per value")
 _bad = {"cut_off.bin": _raw[:-1], "too_long.bin": _raw + b"\0", "empty.bin": b"",
-        "label_10.bin": _raw[:3073] + bytes([10]) + _raw[3074:], "page.bin": (b"<html>Please log in</html>" * 999)[:3073]}
+        "label_10.bin": _raw[:3073] + bytes([10]) + _raw[3074:],
+        "page.bin": (b"<html>Please log in</html>" * 999)[:3073]}
 for _name, _result in _files(_bad, read_cifar10_batch).items():
     check.true(f"{_name} gives a DataError that names it",
                isinstance(_result, str) and _result.startswith("DataError") and _name in _result,
@@ -1652,14 +1665,13 @@ horse may stand anywhere, both changes are the standard recipe. You will see in 
 
 # %% [markdown]
 """
-Texts have different lengths, and `default_collate` refuses them. A `collate_fn` that pads is five lines. It
-pads to the longest text **of its batch**, no further, and the lengths go along, so that nobody takes the
-padding for text.
+Texts have different lengths, and `default_collate` refuses them. Here are questions of TinyTalks, and a
+`collate_fn` that pads, in five lines. It pads to the longest text **of its batch**, no further, and the
+lengths go along, so that nobody takes the padding for text.
 """
 
 # %% demo="texts_of_different_lengths"
-questions = ["how many legs has a spider?", "who are you?", "what is red and green?", "why?",
-             "is the moon larger than the sun?"]
+questions = [question for question, _ in load_tinytalks().train[:5]]
 
 
 def padded(texts):
@@ -1680,10 +1692,9 @@ for codes, lengths in DataLoader(questions, 2, collate_fn=padded):
 ## Measure: where the step's time goes
 
 The first demo again, in four ways: pictures one by one in Python, or a batch at a time by your transforms;
-and both with two batches prefetched. The network is the same. NumPy's matrix products get one core here;
-the others are free.
+and both with two batches prefetched. The network is the same, and its matrix products run on one core.
 
-Before you run it: which of the two changes helps more? And what will be the least a step can take?
+Before you run it: which of the two changes helps more? And what is the least that a step can take?
 """
 
 # %% demo="where_the_time_goes"
@@ -1711,33 +1722,71 @@ def timed_pass(loader, learn):
     return 1e3 * (time.perf_counter() - begin) / len(loader), 1e3 * waiting / len(loader)
 
 
-def best_pass(dataset, prefetch, transform=None, width=96, threads=1):
+def best_pass(dataset, prefetch, transform=None):
     """The quickest of five passes, after one to warm up."""
-    with threadpool_limits(threads):
-        loader, learn = DataLoader(dataset, 128, True, prefetch=prefetch, transform=transform), small_net(width)
-        return min([timed_pass(loader, learn) for _ in range(6)][1:])
+    loader = DataLoader(dataset, 128, shuffle=True, prefetch=prefetch, transform=transform)
+    learn = small_net()
+    return min([timed_pass(loader, learn) for _ in range(6)][1:])
 
 
 whole_batches = TensorDataset(pictures, kinds)
 augment = Compose(RandomHorizontalFlip(), RandomCrop(4), Normalize(127.5, 64.0))
+longest = None
 print("per step                         in all    waiting")
 for name, dataset, transform in [("one by one", OneByOne(), None), ("whole batches", whole_batches, augment)]:
     for prefetch in (0, 2):
         total, waiting = best_pass(dataset, prefetch, transform)
-        bar = "." * round(3 * waiting) + "#" * round(3 * (total - waiting))
+        longest = longest or total
+        bar = "." * round(50 * waiting / longest) + "#" * round(50 * (total - waiting) / longest)
         print(f"{name:14} prefetch={prefetch}   {total:6.2f} ms   {waiting / total:5.0%}  |{bar}")
 
 # %% [markdown]
 """
 Doing whole batches removes work. Prefetch removes none: it only does it at a time when the network is busy
-anyway, and that needs somebody who is idle. Who? A core, if there is one; and Python lets only **one**
-thread run Python code at any moment (the *global interpreter lock*, GIL). NumPy lets go of the lock inside
-its large operations, and so does everything that waits for a disk. So two threads overlap as far as at
-least one of them is inside NumPy, or waiting.
+anyway, and for that somebody must be idle. Who? A core, to begin with; if other programs keep yours busy,
+you have seen no gain just now. And there is a second condition. Python lets only **one** thread run Python
+code at any moment: whoever runs holds the *global interpreter lock*, the GIL. NumPy lets go of it inside
+its large operations, and so does everything that waits for a disk or a clock.
 
-That is a condition, not a promise. Three cases where you may guess first: NumPy's matrix products may use
-all cores; the network is so small that its steps are mostly Python; the batches come from a slow disk
-(here: a nap of 8 ms each).
+Here is each kind of work twice, one after the other and in two threads. Guess the three ratios.
+"""
+
+# %% demo="two_at_a_time"
+matrix = np.random.default_rng(0).normal(size=(500, 500)).astype(np.float32)
+work = {"Python": lambda: sum(i * i for i in range(400_000)),
+        "NumPy": lambda: [matrix @ matrix for _ in range(8)],
+        "waiting": lambda: time.sleep(0.03)}
+
+
+def seconds(call):
+    """The shortest of five times."""
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def in_two_threads(task):
+    threads = [threading.Thread(target=task) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+for name, task in work.items():
+    turns, together = seconds(lambda: (task(), task())), seconds(lambda: in_two_threads(task))
+    print(f"{name:8} twice, in turns {turns * 1e3:6.1f} ms   in two threads {together * 1e3:6.1f} ms   "
+          f"{turns / together:4.2f} times as fast")
+
+# %% [markdown]
+"""
+So two threads overlap as far as at least one of them is inside NumPy or waiting, **and** a core is free for
+it. That is a condition, not a promise. Two cases in which you may guess first what prefetch brings: the
+matrix products use all cores, NumPy's default; and the batches come from a slow disk (here: a nap of 8 ms
+each).
 """
 
 # %% demo="when_prefetch_helps"
@@ -1749,21 +1798,22 @@ class SlowDisk(TensorDataset):
         return super().__getitems__(indices)
 
 
-cases = [("one core for the products", whole_batches, {}), ("all cores for the products", whole_batches, {"threads": None}),
-         ("a very small network", whole_batches, {"width": 4}), ("a slow disk", SlowDisk(pictures, kinds), {})]
-print("per step                       without       prefetch=2      waiting")
-for name, dataset, options in cases:
-    (alone, wait), (ahead, waits) = (best_pass(dataset, k, augment, **options) for k in (0, 2))
-    print(f"{name:27} {alone:6.2f} ms  ->  {ahead:6.2f} ms   {alone / ahead:4.2f} times as fast   "
+cases = [("products on one core", whole_batches, 1), ("products on all cores", whole_batches, os.cpu_count()),
+         ("one core, a slow disk", SlowDisk(pictures, kinds), 1)]
+print("per step                without       prefetch=2                         waiting")
+for name, dataset, threads in cases:
+    with threadpool_limits(threads):
+        (alone, wait), (ahead, waits) = (best_pass(dataset, k, augment) for k in (0, 2))
+    print(f"{name:22} {alone:6.2f} ms  ->  {ahead:6.2f} ms   {alone / ahead:4.2f} times as fast   "
           f"{wait / alone:4.0%} -> {waits / ahead:4.0%}")
 
 # %% [markdown]
 """
-Look at both last columns. With all cores busy on the products, the *waiting* falls and the *step* gains
-little or nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the
-time per step is the truth.** With a slow disk the step cannot become shorter than the nap. And no case does
-better than the rule of the Foundations, the larger of the two times. On a machine with more cores, or a
-slower disk, the numbers are others: measure yours.
+Compare the last two columns. Where the products use all cores, the *waiting* may fall and the *step* gain
+nothing: the thread takes its time from the network's. **The share of waiting is a symptom; the time per
+step is the truth.** With the slow disk a step cannot become shorter than the nap. And no case does better
+than the rule of the Foundations, the larger of the two times. On a machine with more cores, or a busier
+one, the numbers are others: measure yours.
 
 ### Rows, columns and bytes
 
@@ -1795,10 +1845,10 @@ for name, gather, order, batches in ways:
 
 # %% [markdown]
 """
-A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* cost little
-more than neighbours. A picture as a column is 3,072 bytes in 3,072 different lines, and of every 64 bytes
-that travel, one is used. So data sets are stored with the item first, `(N, ...)`; that is why your shapes
-begin with N.
+A picture of 3,072 bytes that lie together is 48 cache lines, wherever it lies: random *rows* are a small
+factor behind neighbours, because the processor cannot fetch the next one before it is asked. A picture as a
+column is 3,072 bytes in 3,072 different lines, and of every 64 bytes that travel, one is used. So data sets
+are stored with the item first, `(N, ...)`; that is why your shapes begin with N.
 
 The same holds for bytes against floats. `pictures` are uint8: the gather moves a quarter of what float32
 would move, and CIFAR-10's training images take 154 MB of memory instead of 614 MB. They become floats late,
@@ -1871,7 +1921,8 @@ def seen_in(loaders):
 
 kept = new_loader()
 print("10 epochs                      orders   versions of image 0")
-for name, loaders in [("one loader, kept", [kept] * 10), ("a new one in every epoch", [new_loader() for _ in range(10)])]:
+for name, loaders in [("one loader, kept", [kept] * 10),
+                      ("a new one in every epoch", [new_loader() for _ in range(10)])]:
     orders, versions = seen_in(loaders)
     print(f"{name:28} {orders:8} {versions:12}")
 

@@ -705,6 +705,13 @@ def test_load_cifar10_from_a_folder(tmp_path):
         load_cifar10(tmp_path, verify=False)
 
 
+def test_load_tinytalks_agrees_with_tito():
+    from tito import data
+
+    for mine, theirs in zip(load_tinytalks(), data.load_tinytalks(), strict=True):
+        assert mine == [(pair.question, pair.answer) for pair in theirs]
+
+
 def test_load_tinytalks_from_a_folder(tmp_path):
     for name, count in (("train", 3), ("validation", 2), ("test", 1)):
         lines = [

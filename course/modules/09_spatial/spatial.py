@@ -124,7 +124,8 @@ gives the filter half a turn before it slides. Networks learn their filters, so 
 every framework does what you see above and calls it convolution.)
 
 What can so few weights say? In 1968 Irwin Sobel chose nine by hand: the right column of the window
-minus the left column. Where the picture is even the sum is 0; where dark meets bright it is large.
+minus the left column, the middle row counted twice. Where the picture is even the sum is 0; where dark
+meets bright it is far from 0 (the pictures below show its size, without the sign).
 Turned by a quarter, the same filter finds edges in the other direction.
 """
 
@@ -351,6 +352,10 @@ check.close("two filters, the second one all ones, bias [0, 1000]",
 check.close("two channels, x and 10x, a filter with w for the first and ones for the second",
             conv2d_explicit(np.concatenate([_x, 10 * _x], axis=1), np.concatenate([_w, _ones], axis=1)),
             [[[[120, 162], [246, 288]]]], why="a filter adds up all its channels: 0 + 10 * 12 = 120")
+check.close("the same with bias 1000",
+            conv2d_explicit(np.concatenate([_x, 10 * _x], axis=1), np.concatenate([_w, _ones], axis=1),
+                            np.array([1000.0])),
+            [[[[1120, 1162], [1246, 1288]]]], why="one bias per filter, once, however many channels it adds up")
 check.close("two pictures, x and x + 1", conv2d_explicit(np.concatenate([_x, _x + 1]), _w),
             [[[[0, 2], [6, 8]]], [[[2, 4], [8, 10]]]],
             why="each picture by itself: 1 more in every pixel adds 1 + 2 + 0 - 1 = 2")
@@ -754,7 +759,8 @@ _layer = Conv2d(4, 200, 5)
 check.equal("names of the parameters", sorted(name for name, _ in _layer.named_parameters()),
             ["bias", "weight"], why="the walk finds attributes that are Parameters")
 check.equal("shapes of weight and bias of Conv2d(4, 200, 5)", (_layer.weight.shape, _layer.bias.shape),
-            ((200, 4, 5, 5), (200,)), why="one filter per output channel, as deep as the input channels")
+            ((200, 4, 5, 5), (200,)), why="one filter per output channel, as deep as the input channels, "
+                                      "and one number per filter as its bias")
 _w, _b = _layer.weight.data, _layer.bias.data
 check.close("smallest and largest weight", [_w.min(), _w.max()], [-0.1, 0.1], rtol=0.01,
             why="one output looks at 4 * 5 * 5 = 100 numbers: within ±1/√100, on both sides of 0")
@@ -1035,6 +1041,10 @@ check.tensor("windows of 3 by 3 on 4 by 4", _avg_pool2d(Tensor(_x), 3), [[[[25 /
 check.tensor("kernel 2, stride 2, padding 1", _avg_pool2d(Tensor(_x), 2, stride=2, padding=1),
              [[[[0.25, 1.25, 0], [1.25, 3.5, 2.5], [0.5, 2.5, 2.25]]]],
              why="three zeros and a 1 in the corner: 1 / 4, the padding counts")
+_pixels = Tensor(_x)
+check.tensor("windows of 2 by 2, stride 1", _avg_pool2d(_pixels, 2, stride=1),
+             [[[[2.75, 2.75, 2.5], [2, 3.5, 5.25], [1.25, 4.5, 7.5]]]], why="windows may overlap")
+check.tensor("x afterwards", _pixels, _x, why="the views are x's own memory: never write into them")
 check.tensor("two pictures of two channels", _avg_pool2d(Tensor(np.arange(16.0).reshape(2, 2, 2, 2)), 2),
              [[[[1.5]], [[5.5]]], [[[9.5]], [[13.5]]]], why="every channel of every picture by itself")
 
@@ -1085,10 +1095,9 @@ check.close("through the tape", _pixels.grad,
 # %% [markdown]
 """
 Forward and rule become one operation, and the layers around them are given, in the next cell. One layer
-is left: a network for pictures ends in numbers
-per class, and its last picture must become a row of features. **Global average pooling** takes the
-mean of each channel's whole picture, whatever its size: `(N, C, H, W) -> (N, C)`. Your Tensor can do
-that, and remembers it too.
+is left: a network for pictures ends in numbers per class, and its last picture must become a row of
+features. **Global average pooling** takes the mean of each channel's whole picture, whatever its size:
+`(N, C, H, W) -> (N, C)`. Your Tensor can do that, and remembers it too.
 """
 
 # %% given="pooling_layers"
@@ -1228,6 +1237,13 @@ check.tensor("two pictures, two channels, each with numbers of its own",
 check.tensor("in use, with mean 8 and variance 16 from elsewhere",
              _batch_norm(Tensor(_x), _one, _zero, np.array([8.0]), np.array([16.0]), training=False),
              [[[[0, 0], [1, 1]]]], why="the numbers that are handed in, not those of x", rtol=1e-4)
+_pixels = Tensor(_x)
+check.tensor("in use, with weight 3 and bias 5 as well",
+             _batch_norm(_pixels, Tensor([3.0]), Tensor([5.0]), np.array([8.0]), np.array([16.0]),
+                         training=False),
+             [[[[5, 5], [8, 8]]]], why="the formula is the same in both modes: 0 * 3 + 5 and 1 * 3 + 5",
+             rtol=1e-4)
+check.tensor("x afterwards", _pixels, _x, why="the rules need x as it was: make a new array")
 
 # %% [markdown]
 """
@@ -1569,8 +1585,9 @@ def observe(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _x = np.array([8.0, 8, 12, 12], dtype=np.float32).reshape(1, 1, 2, 2)
 _layer = BatchNorm2d(1)
 _seen = _layer.observe(_x)
-check.equal("how many arrays come back", len(_seen) if isinstance(_seen, tuple) else type(_seen).__name__, 2,
-            why="the batch's mean and its variance")
+check.equal("what comes back",
+            [type(v).__name__ for v in _seen] if isinstance(_seen, tuple) else type(_seen).__name__,
+            ["ndarray", "ndarray"], why="the batch's mean and its variance, as arrays: batch_norm wants no Tensors")
 check.close("mean and variance of [8, 8, 12, 12]", [np.ravel(_seen[0]), np.ravel(_seen[1])], [[10], [4]],
             why="the plain variance, 16 / 4: with it the batch is normalised")
 check.tensor("running_mean after it", _layer.running_mean, [1.0], why="0.9 * 0 + 0.1 * 10")
@@ -1757,9 +1774,10 @@ for right, name in ((0, "as they are"), (1, "one pixel to the right"), (-1, "to 
 
 # %% [markdown]
 """
-And what does it look for? The 16 filters of the first layer are 3 by 3 numbers each. Below, `#` and `+`
-are weights above 0, `=` and `-` weights below, a dot is near 0. Find the ones that Sobel would have
-recognised. Under them, a digit and what four of the filters make of it, after ReLU.
+And what does it look for? The 16 filters of the first layer are 3 by 3 numbers each. Below, `#` is a
+weight far above 0 and `+` one above, `=` is far below 0 and `-` below, a dot is near 0. Find the ones
+that Sobel would have recognised. Under them, a digit and what the four filters that answer it most
+make of it, after normalisation and ReLU; filters are counted from 0, row by row.
 """
 
 # %% demo="filters"
@@ -1773,7 +1791,7 @@ for first in (0, 8):
 cnn.model.eval()
 seen = cnn.model[:3](Tensor(test[0][:1])).data[0]
 best = np.argsort(-seen.mean(axis=(1, 2)))[:4]
-draw(test[0][0, 0], *seen[best], scale=max(1.0, seen[best].max() / 2))
+draw(test[0][0, 0], *(2 * seen[best] / seen[best].max()))
 print("filters", ", ".join(str(i) for i in best))
 
 # %% [markdown]
@@ -1972,9 +1990,10 @@ pixels have in common is taken away. And every look moved the running statistics
 changed the model it was testing. The symptom: good numbers while you test in batches, nonsense when
 the first user sends one picture. The cure is one line, `model.eval()`.
 
-**The frame cut off on the wrong side.** Below, the input gradient of the convolution is right, but
-its frame of padding is taken off at the bottom and at the right only: all numbers are there, one pixel
-too far down and to the right. Shapes fit, nothing crashes. Does the network still learn?
+**The frame cut off on the wrong side.** Below, the input gradient of the convolution is right, but its
+frame of padding is taken off at the bottom and at the right only: every number stands one pixel too far
+down and to the right, and the last row and column have fallen off. Shapes fit, nothing crashes. Does the
+network still learn?
 """
 
 # %% demo="frame_cut_wrong"
@@ -2001,10 +2020,9 @@ conv2d_input_gradient = right_kernel
 # %% [markdown]
 """
 It learns, later and not quite as well: the layers after the bug get right gradients, and work with what
-the first filters happen to give them. A wrong gradient is rarely a crash; it is a few percent that nobody
-can explain. That is what
-`check_grads` is for: one line per operation, for ever. (The swap above worked because your rules look
-up the kernels by name when they run. Module 18 uses the same door.)
+the first filters happen to give them. A wrong gradient is rarely a crash; it is a few percent that
+nobody can explain. That is what `check_grads` is for: one line per operation, for ever. (The swap above
+worked because your rules look up the kernels by name when they run. Module 18 uses the same door.)
 
 ## Reflect
 
@@ -2127,6 +2145,8 @@ Ioffe and Szegedy 2015 (batch normalisation); Lin et al. 2013 (global average po
 | `out of bounds for array of dimension` | a mean has taken an axis away, and the others moved up | both axes at once, `axis=(2, 3)` |
 | `is out of bounds` | an index at the wrong axis, or a window beyond the picture | `weight[o, c, di, dj]`; i and j count pixels of the result; the pixel is at `i * stride + di` of the padded picture |
 | `positional-only` | an operand given by name | operands by position, options by name: `conv2d(x, w, b, stride=2)` |
+| `keyword argument 'dim'` | PyTorch's word for an axis | `axis` here, as in NumPy |
+| `keyword argument 'dtype'` | a NumPy function called on a Tensor | the Tensor's own method, `x.mean(...)` |
 | `unexpected keyword argument` | a rule that does not take the options of the call | `(g, out, *operands, stride=1, padding=0)`: the same options as the forward function |
 | `positional argument: 'bias'` | a rule without a default for a bias that was left out | `bias=None` in its parameters |
 | `positional argument: 'padding'`, `positional argument: 'stride'`, `arguments: 'stride' and 'padding'` | an option that the call left out | `stride=1, padding=0` in the rule's parameters; a kernel wants both |
@@ -2135,7 +2155,10 @@ Ioffe and Szegedy 2015 (batch normalisation); Lin et al. 2013 (global average po
 | `'memoryview' object` | an array where a Tensor is expected: the `.data` of an array is raw memory | hand on the Tensors themselves |
 | `does not support ufuncs` | whole arrays multiplied in the seven loops, or NumPy called on a Tensor | single numbers in the loops; a Tensor's array is `.data` |
 | `could not be broadcast` | `(C,)` against `(N, C, H, W)`, or one place of all windows against the whole picture | `_channel(values)`; `gradient[place]` instead of `gradient` |
-| `non-broadcastable output` | mean or variance kept axes of size 1 | without `keepdims`: one number per channel, `(C,)` |
+| `non-broadcastable output` | mean or variance has axes left over | axes (0, 2, 3) without `keepdims`: one number per channel, `(C,)` |
+| `boolean subtract` | `-` on True and False | `waiting &= ~winner` |
+| `can be converted to Python scalars`, `no attribute 'sqrt'` | the root of a whole array by `math`, or by a method arrays lack | `np.sqrt` |
+| `has no attribute 'base'` | a rule that returns a Tensor | rules return plain arrays |
 | `bitwise_and` | `&` met numbers, or came before `==` | `dtype=bool`, and brackets: `waiting & (view == out)` |
 | `truth value of an array` | `and`, `or`, `not`, `if` or Python's `max` on whole arrays | `&`, `~`, `np.maximum`; for a bias that may be missing, `is None` |
 | `cannot reshape` | mean or variance over the wrong axes | axes (0, 2, 3): pictures, rows, columns |

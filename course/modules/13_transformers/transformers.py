@@ -315,6 +315,8 @@ _g, _x, _w, _b = _read_only(np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 3.0])
 _out = _layer_norm_of(_x, _w, _b, 0.0)
 check.close("x = [0, 0, 3], g = [1, 0, 0], weight 1, eps=0", layer_norm_gradient(_g, _out, _x, _w, _b, eps=0.0),
             [0.353553, -0.353553, 0], why="1/2, -1/2 and 0, times the scale 0.7071: the table above")
+check.equal("what comes back", type(layer_norm_gradient(_g, _out, _x, _w, _b)).__name__, "ndarray",
+            why="a plain array: rules work below the Tensors, and backward adds up what they give")
 check.close("the same with weight [4, 1, 1]",
             layer_norm_gradient(_g, _out * [4.0, 1.0, 1.0], _x, np.array([4.0, 1.0, 1.0]), _b, eps=0.0),
             [1.414214, -1.414214, 0], why="g * weight arrives at n: four times as much")
@@ -417,6 +419,8 @@ def inverse_rms(x: np.ndarray, eps: float) -> np.ndarray:
 _x, = _read_only(np.array([[1.0, 7.0], [3.0, 3.0]], dtype=np.float32))
 check.close("of [1, 7] and [3, 3], eps=0", inverse_rms(_x, 0.0), [[0.2], [1 / 3]],
             why="1 / √25 and 1 / √9, one per token, the axis kept. No mean is subtracted: [3, 3] has size 3")
+check.equal("what comes back", type(inverse_rms(_x, 0.0)).__name__, "ndarray",
+            why="a plain array: rules work on arrays, not Tensors")
 check.close("of [0, 0] with eps=4", inverse_rms(np.zeros(2), 4.0), [0.5], why="1 / √(0 + 4): eps inside the root")
 check.close("of a (2, 1, 2) batch", inverse_rms(np.array([[[1.0, 7.0]], [[2.0, 2.0]]]), 0.0),
             [[[0.2]], [[0.5]]], why="along the last axis, whatever stands before it")
@@ -455,6 +459,8 @@ def rms_norm_gradient(g, out, x, weight, eps=1e-6):
 _g, _x, _w = _read_only(np.array([1.0, 0.0]), np.array([1.0, 7.0]), np.ones(2))
 check.close("x = [1, 7], g = [1, 0], weight 1, eps=0", rms_norm_gradient(_g, _x / 5, _x, _w, eps=0.0),
             [0.196, -0.028], why="(1 - 0.1 * 0.2) / 5 and (0 - 0.1 * 1.4) / 5")
+check.equal("what comes back", type(rms_norm_gradient(_g, _x / 5, _x, _w)).__name__, "ndarray",
+            why="a plain array: rules work on arrays, not Tensors")
 _x, _w = np.array([[0.5, -1.0, 2.0], [3.0, 1.0, 0.5]]), np.array([1.5, 0.0, -2.0])
 
 
@@ -838,9 +844,9 @@ source (B, S) -> table, positions -> encoder blocks -> norm -> memory (B, S, D)
 target (B, T) -> table, positions -> decoder blocks (look at it) -> norm -> head -> logits (B, T, V)
 ```
 
-Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, so that
-they can also be multiplied by √D on their way in: then they are as large as the waves that are added to
-them. With D = 4 and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
+Read `encode`; `decode` is its sibling, and yours. The table's rows start with a spread of 1/√D, right for
+a table that is also the head, as the paper's is. So on their way in they are multiplied by √D: then they
+are about as large as the waves that are added to them. With D = 4 and a row `[0.5, 0, 0, 0.5]` the block sees `[1, 0, 0, 1]` plus the wave of its position.
 
 Two things to watch: it is the *target's* table and the *target's* norm; and the decoder's blocks cannot be
 called as one `self.decoder(x)`, because each needs the memory and its mask as well.
@@ -955,7 +961,7 @@ check.equal("calls of dropout", len(_model.dropout.calls), 1,
 ### GPT: its settings
 
 A GPT is a decoder without a source. Its parts come in kinds, and which ones is a matter of configuration.
-GPT-2's and Llama's differ in four lines:
+GPT-2's and Llama's differ in four settings:
 
 ```
               positions    norm      mlp        biases      else
@@ -967,15 +973,16 @@ The class is given. Look at `__post_init__`: a setting that is misspelled, or si
 refused on the spot, and not by a stack trace from the depths of the first forward pass.
 """
 
-# %% given="GPTConfig"
-#| export
+# %% given="kinds"
+#| exporti
 KINDS = {
     "positions": ("learned", "sinusoidal", "rotary"),
     "norm": ("layer", "rms"),
     "mlp": ("gelu", "swiglu"),
 }
 
-
+# %% given="GPTConfig"
+#| export
 @dataclass(frozen=True)
 class GPTConfig:
     """The sizes of a GPT and the kinds of its parts.
@@ -1418,8 +1425,9 @@ check.close("8 : 4 : 2 : 2 at temperature 2", with_temperature(_logits, 2.0),
             [0.36939, 0.261198, 0.184699, 0.184699], why="above 1 they shrink: roots, 2.83 : 2 : 1.41 : 1.41", rtol=1e-4)
 check.close("logits [700, 690, 699] at temperature 0.1", with_temperature(np.array([700.0, 690.0, 699.0]), 0.1),
             [0.9999546, 0, 0.0000454], rtol=1e-4, why="7,000 does not fit into exp: subtract the largest first")
-check.equal("dtype for float32 logits", str(with_temperature(_logits, 1.0).dtype), "float64",
-            why="50,000 shares rounded to 7 digits do not add up to 1")
+_shares = with_temperature(_logits, 1.0)
+check.equal("type and dtype for float32 logits", [type(_shares).__name__, str(_shares.dtype)], ["ndarray", "float64"],
+            why="a plain array, and 50,000 shares rounded to 7 digits do not add up to 1")
 
 # %% [markdown]
 """
@@ -1907,7 +1915,7 @@ copy:
 ```
 norm1                                      1        query @ key.T                1 of (B, H, T, T)
 query, key, value: 2 each                  6        its softmax                  1
-query / √D                                 1
+query / √(D / H)                           1
 weights @ value                            1
 heads merged, out: 1 + 2                   3
 x + ...                                    1
@@ -2110,7 +2118,7 @@ al. 2023 (Llama); Kwon et al. 2023 (vLLM).
 | `are not a batch of texts` | one text instead of a batch | `[tokens]`, or `tokens[None]` of an array |
 | `do not fit into a context` | a text longer than the model's context | crop to the last tokens; in `generate`, `written[-context:]` |
 | `inhomogeneous shape` | texts of different lengths in one batch | pad them to one length, and mask the padding |
-| `Does the tokenizer have more tokens` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
+| `more tokens than the table has rows` | a token number that the table does not have | `vocab_size` of the configuration, and the tokenizer's |
 | `does not exist` | a misspelled setting | the names in `KINDS` |
 | `read-only` | something wrote into an array that others still need: `g`, x, the shares | `g = g * weight`, not `g *= weight` |
 | `be broadcast together` | a mean without `keepdims`, or a mask of another length than the text | `keepdims=True`; `causal_mask(x.shape[1])` |
@@ -2121,8 +2129,14 @@ al. 2023 (Llama); Kwon et al. 2023 (vLLM).
 | `missing 1 required positional argument` | something was called with too little: `standardize` without eps, a decoder without its memory | the call in the last line shown |
 | `Sequential.forward() takes 2 positional` | a Sequential was called with a mask or a memory | loop over its blocks |
 | `is not one row of` | sampling got a Tensor, or the logits of all tokens | `model(seen).data[0, -1]` |
-| `object has no attribute 'shape'` | positions got the token numbers | they take the vectors, and give them back with positions added |
+| `object has no attribute 'shape'` | tokens may be a plain list, and their shape was asked for, by you or by positions that got them | `x.shape[1]` of the vectors; positions take the vectors, too |
 | `'Tensor' object has no attribute` | a norm, an activation or an array's method was asked of a Tensor | layers are called, `self.act(x)`; an array is `.data` |
+| `memoryview` | `.data` of what is an array already: rules and sampling get arrays, not Tensors | `x`, not `x.data` |
+| `'GPT' object has no attribute` | the sizes are in the configuration | `self.config.layers` |
+| `cannot be interpreted as an integer` | a tensor or a shape stands where one size belongs | `causal_mask(x.shape[1])`, `zeros(*shape)` |
+| `has no graph` | the result is a new Tensor made of `.data`, without a history | stay with Tensor operations |
+| `not supported between instances` | a knob that is None was compared | `if top_p is not None` |
+| `arrays used as indices must be` | token numbers in a Tensor have become float32 | a list or an int array, `np.array([tokens])` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `does not support ufuncs` | NumPy met a Tensor | its array is `.data` |
 | `Probabilities contain NaN` | the logits are nan: the training has exploded | the loss before; a lower learning rate, clipping |
