@@ -105,11 +105,11 @@ def conv2d(x: Array, weight: Array, padding: int = 0) -> Array:
     kernel = weight.shape[-1]
     around = [(0, 0), (0, 0), (padding, padding), (padding, padding)]
     x, high, wide = np.pad(x, around), *(n + 2 * padding - kernel + 1 for n in x.shape[2:])
-    out = np.zeros((len(x), len(weight), high, wide), dtype=np.result_type(x, weight))
+    out = np.zeros((len(x), len(weight), high * wide), dtype=np.result_type(x, weight))
     for i, j in np.ndindex(kernel, kernel):
-        seen = x[:, :, i : i + high, j : j + wide]
-        out += np.tensordot(seen, weight[:, :, i, j], axes=(1, 1)).transpose(0, 3, 1, 2)
-    return out
+        seen = x[:, :, i : i + high, j : j + wide].reshape(len(x), x.shape[1], -1)
+        out += weight[:, :, i, j] @ seen  # (O, C) @ (N, C, H * W) -> (N, O, H * W)
+    return out.reshape(len(x), len(weight), high, wide)
 
 
 def max_pool(x: Array) -> Array:

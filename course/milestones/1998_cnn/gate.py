@@ -72,7 +72,7 @@ def notes(options: Options) -> list[str]:
 # The networks, by NumPy --------------------------------------------------------------------------
 
 
-def logits(part: Part, images: Array, weights: Arrays, chunk: int = 500) -> Array:
+def logits(part: Part, images: Array, weights: Arrays, chunk: int = 50) -> Array:
     """Ten logits per image, (N, 10)."""
     network = {"digits": _digits, "mlp": _mlp, "cnn": _cnn, "residual": _residual}[part.function]
     pieces = [images[at : at + chunk] for at in range(0, len(images), chunk)]
@@ -151,7 +151,7 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     out = logits(part, part.held_out, made.after)
     yield judge.agrees(made, out, "03_layers" if part.function == "mlp" else "09_spatial")
     yield from _claims(part, made)
-    some = slice(0, 1000)
+    some = slice(0, 500)
     before, after = (
         judge.cross_entropy(logits(part, part.x[some], w), part.y[some])
         for w in (made.before, made.after)
