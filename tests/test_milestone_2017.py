@@ -208,7 +208,7 @@ def test_what_does_not_hold_is_found_and_its_module_named(
     cases = [
         ("weights", "13_transformers", spoiled(made, merges=np.zeros((3, 2)))),
         ("moved", "11_embeddings", spoiled(made, **{place: made.before[place]})),
-        ("rows", "12_attention", spoiled(made, **{key: 0.9 * made.before[key]})),
+        ("attention rows", "12_attention", spoiled(made, **{key: 0.9 * made.before[key]})),
         ("tied", "13_transformers", spoiled(made, **{head: 1.01 * made.after[head]})),
         ("merges", "10_tokenization", spoiled(made, merges=made.after["merges"][::-1])),
         ("tokens", "10_tokenization", replace(made, outputs=typed)),

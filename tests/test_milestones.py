@@ -33,7 +33,7 @@ SHORT = {"1958_perceptron": Options(), "1969_xor": Options(),
 TOPICS = {"letters", "lists", "colours", "who follows whom"}  # what 2017 learns here
 FEW = data.Talks(*([p for p in split if p.topic in TOPICS] for split in data.load_tinytalks()))
 KNOCKOUTS = [(m, k) for m in WRITTEN for k in probes.knockouts(m)]
-FINDINGS = {"outputs", "claim", "claim loss", "claim accuracy", "merges", "moved", "rows"}
+FINDINGS = {"outputs", "claim", "claim loss", "claim accuracy", "merges", "moved", "attention rows"}
 
 
 def built(root: Path, last: int = 13) -> Workspace:

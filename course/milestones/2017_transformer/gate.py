@@ -311,7 +311,7 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
         yield replace(finding, guilty=_owner(finding))
     for kind in ("attention", "mlp"):
         names = [name for name in made.after if f".{kind}." in name]
-        yield judge.turned(made, names, OWNERS.get(kind, OWNERS[""]), "row")
+        yield judge.turned(made, names, OWNERS.get(kind, OWNERS[""]), f"{kind} row")
     yield _tied(made)
     if part.function == "talks":
         yield from _tokens(part, made)

@@ -82,7 +82,7 @@ def attention(gate: ModuleType, made: Made, path: Path) -> Path:
     figure, axes = pictures.figure(gate.HEADS, len(layers), width=4.0, height=3.9)
     for layer, (row, maps) in enumerate(zip(axes, layers), 1):
         for head, (place, values) in enumerate(zip(row, maps[0]), 1):
-            place.imshow(values, cmap="Blues", vmin=0, vmax=1)
+            place.imshow(values, cmap="Blues", vmin=0, vmax=0.6)
             place.axhline(len(asked) - 1.5, color=pictures.ONE, linewidth=0.8)
             place.set_title(f"layer {layer}, head {head}", fontsize=9)
             place.set_xticks(range(len(ids)), names, rotation=90, fontsize=6)
