@@ -40,9 +40,12 @@ WITHOUT = {
     "mask": "no causal mask",
     "positions": "no positions",
 }
-# What must be reached, and beaten by how much; see calibrate.py for where the figures are from.
-REACH = {"exact": 0.70, "tokens": 0.90, "nats": 2.0}
-MARGIN = {"talks": 1.0, "shakespeare": 0.4}  # nats below the counted bigram
+# What must be reached. On TinyTalks looking up the most similar question is right 61 times in 100, the
+# network 78 times (seed 0, 32 epochs). Its loss must be this share of the counted bigram's at most:
+# 0.3 is perplexity 2.07 on TinyTalks, where the network has 1.04 and, its attention made uniform, 2.37.
+# calibrate.py trains networks with a part missing from the start.
+REACH = {"exact": 0.65, "tokens": 0.90, "nats": 2.0}
+SHARE = {"talks": 0.3, "shakespeare": 0.85}
 WORSE = {"talks": 0.03, "shakespeare": 0.1}  # nats that switching off a part must cost at least
 
 
@@ -462,7 +465,7 @@ def _compared(
     """The held-out texts' perplexity against a counted bigram's, and with parts switched off."""
     unit = "token" if part.function == "talks" else "character"
     loss, counted = float(held_out.losses(made.after).mean()), bigram(known, held_out, size)
-    limit = exp(counted - MARGIN[part.function])
+    limit = exp(counted * SHARE[part.function])
     yield Finding(
         "perplexity",
         exp(loss) <= limit,
@@ -470,7 +473,7 @@ def _compared(
         f"at most {limit:.2f}; counted pairs of neighbours have {exp(counted):.2f}",
         f"{exp(loss):.2f}",
         "12_attention",
-        "less than a bigram's by a margin that networks with a part missing do not reach",
+        "a share of the bigram's loss that the same network with uniform attention does not reach",
         exp(loss),
     )
     for switch, guilty in SWITCHES.items():
