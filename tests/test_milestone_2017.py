@@ -206,7 +206,7 @@ def test_what_does_not_hold_is_found_and_its_module_named(
     typed, short = made.outputs.copy(), made.outputs.copy()
     typed[0, :2], short[0, asked + 3 :] = typed[0, 1::-1], -1
     cases = [
-        ("weights", "13_transformers", spoiled(made, merges=np.zeros((3, 2)))),
+        ("weights", "10_tokenization", spoiled(made, merges=np.zeros((3, 2)))),
         ("moved", "11_embeddings", spoiled(made, **{place: made.before[place]})),
         ("attention rows", "12_attention", spoiled(made, **{key: 0.9 * made.before[key]})),
         ("tied", "13_transformers", spoiled(made, **{head: 1.01 * made.after[head]})),

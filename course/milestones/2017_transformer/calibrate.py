@@ -1,4 +1,4 @@
-"""Where the limits of gate.py are from: the same training with one part of the transformer missing.
+"""What the same training reaches with one part of the transformer missing from the start.
 
     python course/milestones/2017_transformer/calibrate.py               all five, half an hour
     python course/milestones/2017_transformer/calibrate.py mask --seed 1 one of them

@@ -40,9 +40,12 @@ WITHOUT = {
     "mask": "no causal mask",
     "positions": "no positions",
 }
-# What must be reached, and beaten by how much; see calibrate.py for where the figures are from.
-REACH = {"exact": 0.70, "tokens": 0.90, "nats": 2.0}
-MARGIN = {"talks": 1.0, "shakespeare": 0.4}  # nats below the counted bigram
+# What must be reached. On TinyTalks looking up the most similar question is right 61 times in 100,
+# the network 78 times (seed 0, 32 epochs). Its loss must be at most this share of the counted
+# bigram's: 0.3 is a perplexity of 2.07 on TinyTalks, where the network has 1.04, and 2.37 if its
+# attention is made uniform. calibrate.py trains networks with a part missing from the start.
+REACH = {"exact": 0.65, "tokens": 0.90, "nats": 2.0}
+SHARE = {"talks": 0.3, "shakespeare": 0.85}
 WORSE = {"talks": 0.03, "shakespeare": 0.1}  # nats that switching off a part must cost at least
 
 
@@ -307,8 +310,9 @@ def texts_of(part: Part, weights: Arrays) -> tuple[Texts, Texts, Texts]:
 def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network."""
     size = VOCABULARY if part.function == "talks" else len(np.unique(part.x))
-    for finding in judge.weights(made, shapes(part.function, size), steps=("merges",)):
-        yield replace(finding, guilty=_owner(finding))
+    wanted = shapes(part.function, size)
+    for finding in judge.weights(made, wanted, steps=("merges",)):
+        yield replace(finding, guilty=_owner(finding, wanted, made.after))
     for kind in ("attention", "mlp"):
         names = [name for name in made.after if f".{kind}." in name]
         yield judge.turned(made, names, OWNERS.get(kind, OWNERS[""]), f"{kind} row")
@@ -331,9 +335,12 @@ def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:
     return iter(())
 
 
-def _owner(finding: Finding) -> str:
-    """The module to look at: that of the first weight that stayed, else 13."""
-    first = finding.got.split()[0] if finding.name == "moved" else ""
+def _owner(finding: Finding, wanted: dict[str, tuple[int, ...]], after: Arrays) -> str:
+    """The module to look at: that of the first weight that is not as it should be, else 13."""
+    wrong = [name for name, shape in wanted.items() if np.shape(after.get(name, 0)) != shape]
+    if finding.name == "moved":
+        wrong = finding.got.split()
+    first = (wrong or [""])[0]
     return next(module for name, module in OWNERS.items() if name in first)
 
 
@@ -389,14 +396,14 @@ def _tokens(part: Part, made: Made) -> Iterator[Finding]:
 def _claims(made: Made, kept: Texts) -> Iterator[Finding]:
     """What the framework's evaluate() said of the texts kept back, against NumPy."""
     loss, said = float(kept.losses(made.after).mean()), made.history["val_loss"][-1]
-    off = 1e-3 + 1e-2 * loss
+    off = 1e-3 * (1 + loss)
     found = judge.claimed(
         "the loss on texts kept back", said, loss, "07_training", off, "claim loss"
     )
     if not found.ok:
         others = {switch: float(kept.losses(made.after, switch).mean()) for switch in SWITCHES}
         switch = min(others, key=lambda name: abs(said - others[name]))
-        if abs(said - others[switch]) <= 1e-3 + 1e-2 * others[switch]:
+        if abs(said - others[switch]) <= 1e-3 * (1 + others[switch]):
             why = f"it is what the same weights give with {WITHOUT[switch]}"
             found = replace(found, guilty=SWITCHES[switch], why=why)
     yield found
@@ -458,7 +465,7 @@ def _compared(
     """The held-out texts' perplexity against a counted bigram's, and with parts switched off."""
     unit = "token" if part.function == "talks" else "character"
     loss, counted = float(held_out.losses(made.after).mean()), bigram(known, held_out, size)
-    limit = exp(counted - MARGIN[part.function])
+    limit = exp(counted * SHARE[part.function])
     yield Finding(
         "perplexity",
         exp(loss) <= limit,
@@ -466,7 +473,7 @@ def _compared(
         f"at most {limit:.2f}; counted pairs of neighbours have {exp(counted):.2f}",
         f"{exp(loss):.2f}",
         "12_attention",
-        "less than a bigram's by a margin that networks with a part missing do not reach",
+        "a share of the bigram's loss that the same network with uniform attention does not reach",
         exp(loss),
     )
     for switch, guilty in SWITCHES.items():
