@@ -29,7 +29,7 @@ WRITTEN = [m for m in course.milestones() if m.exists]
 SHORT = {"1958_perceptron": Options(), "1969_xor": Options(),
          "1986_mlp": Options(epochs=6, data="tinydigits"),
          "1998_cnn": Options(epochs=1, data="tinydigits"),
-         "2017_transformer": Options(epochs=24, data="tinytalks")}  # fmt: skip
+         "2017_transformer": Options(epochs=30, data="tinytalks")}  # fmt: skip
 TOPICS = {"letters", "lists", "colours"}  # what 2017 learns here
 FEW = data.Talks(*([p for p in split if p.topic in TOPICS] for split in data.load_tinytalks()))
 KNOCKOUTS = [(m, k) for m in WRITTEN for k in probes.knockouts(m)]
