@@ -45,7 +45,7 @@ proofs: $(VENV)/.developer
 	$(BIN)/tito dev check
 
 test: lint proofs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 journey: $(VENV)/.developer
 	$(BIN)/tito dev journey
