@@ -363,7 +363,18 @@ def _made(arrays: dict[str, Any], told: dict[str, Any]) -> Made:
 
 
 def _judge(verdict: Verdict, gate: ModuleType, made: Any) -> None:
-    """Every part's findings up to the first that is not ok, then the comparison of the parts."""
+    """Every part's findings up to the first that is not ok, then the comparison of the parts.
+
+    On one BLAS thread: the products are small, and where other work is running, threads that wait
+    for each other make minutes of seconds.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1, "blas"):
+        _findings(verdict, gate, made)
+
+
+def _findings(verdict: Verdict, gate: ModuleType, made: Any) -> None:
     for name, (part, left) in made.items():
         verdict.seconds[name] = left.seconds
         if not _hold(verdict, name, gate.verdict(part, left)):

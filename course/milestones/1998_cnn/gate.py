@@ -72,7 +72,7 @@ def notes(options: Options) -> list[str]:
 # The networks, by NumPy --------------------------------------------------------------------------
 
 
-def logits(part: Part, images: Array, weights: Arrays, chunk: int = 50) -> Array:
+def logits(part: Part, images: Array, weights: Arrays, chunk: int = 25) -> Array:
     """Ten logits per image, (N, 10)."""
     network = {"digits": _digits, "mlp": _mlp, "cnn": _cnn, "residual": _residual}[part.function]
     pieces = [images[at : at + chunk] for at in range(0, len(images), chunk)]
