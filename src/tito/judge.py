@@ -23,13 +23,15 @@ Arrays = Mapping[str, Array]
 class Options:
     """What a run may be asked: its seed, its epochs (None: the usual), which data set.
 
-    `long` adds the trainings that take longer than a coffee.
+    `long` adds the trainings that take longer than a coffee; `accelerate` trains on the kernels of
+    the learner's module 18.
     """
 
     seed: int = 0
     epochs: int | None = None
     data: str = "auto"
     long: bool = False
+    accelerate: bool = False
 
 
 @dataclass(frozen=True)

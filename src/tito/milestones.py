@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 TIMEOUT = 3600.0  # seconds, unless the gate says otherwise
+ACCELERATION = 18  # the module whose kernels `accelerate` trains on
 Show = Callable[[str], None]
 
 
@@ -165,6 +166,8 @@ def run(
     """
     progress = Progress.load(ws)
     require(progress, milestone)
+    if options.accelerate:
+        _require_kernels(progress, milestone)
     gate = load_gate(milestone)
     _refuse_data(milestone, gate, options)
     parts = gate.parts(options)
@@ -192,6 +195,16 @@ def _train(
     if verdict.ok:
         _keep(ws, verdict, made)
         _draw(ws, verdict, made)
+
+
+def _require_kernels(progress: Progress, milestone: Milestone) -> None:
+    """Raises WorkspaceError unless the module of fast kernels is completed."""
+    module = course.find_module(str(ACCELERATION))
+    if not progress.is_completed(module.id):
+        raise WorkspaceError(
+            f"--accelerate trains on the kernels of {module.id}, which is not completed\n"
+            f"Next: tito milestone run {milestone.year}"
+        )
 
 
 def load_gate(milestone: Milestone) -> ModuleType:
@@ -229,7 +242,8 @@ def _stage(
     milestone = verdict.milestone
     _hand_over(ws, verdict, parts, place)
     blas = threads(getattr(gate, "THREADS", None))
-    surroundings = probes.environment(ws.root, milestone.needs[1]) | blas
+    last = max(milestone.needs[1], ACCELERATION * verdict.options.accelerate)
+    surroundings = probes.environment(ws.root, last) | blas
     timeout = getattr(gate, "TIMEOUT", TIMEOUT)
     ending = sandbox.stream(["-m", "tito.stage", str(place)], surroundings, ws.root, timeout, show)
     if (place / "failed.json").is_file():
@@ -273,6 +287,7 @@ def _hand_over(ws: Workspace, verdict: Verdict, parts: list[Part], place: Path) 
     job = {
         "run": str(verdict.milestone.folder / "run.py"),
         "memory": sandbox.MEMORY,
+        "accelerate": verdict.options.accelerate,
         "parts": [
             {
                 "name": part.name,

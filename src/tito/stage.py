@@ -7,6 +7,7 @@ answers of the held-out rows are not in its inputs.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -26,6 +27,8 @@ def main() -> None:
     runner.limit_memory(job["memory"])
     part = job["parts"][0]["name"]
     try:
+        if job["accelerate"]:
+            importlib.import_module("tinytorch.core.acceleration").enable_acceleration()
         run = load(Path(job["run"]))
         for part_job in job["parts"]:
             part = part_job["name"]

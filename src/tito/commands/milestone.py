@@ -84,6 +84,7 @@ def info(milestone: Milestone, as_json: bool) -> None:
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; else the usual.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another start and other points.")
 @click.option("--long", is_flag=True, help="Also the trainings that take an hour or more.")
+@click.option("--accelerate", is_flag=True, help="On the kernels of your module 18.")
 @click.option("--fresh", is_flag=True, help="Begin an interrupted training again.")
 @json_option
 def run(
@@ -92,6 +93,7 @@ def run(
     epochs: int | None,
     seed: int,
     long: bool,
+    accelerate: bool,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -114,7 +116,7 @@ def run(
     ws, _ = here()
     if not as_json:
         screen.say(explain.header(ws))
-    options = Options(seed, epochs, data, long)
+    options = Options(seed, epochs, data, long, accelerate)
     try:
         verdict = milestones.run(ws, milestone, options, _show, fresh=fresh)
     except KeyboardInterrupt:
