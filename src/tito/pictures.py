@@ -65,3 +65,64 @@ def image(axes: Any, values: Any, title: str = "", diverging: bool = False) -> N
     axes.imshow(values, cmap="RdBu_r" if diverging else "gray_r", interpolation="nearest", **limits)
     axes.set_title(title, fontsize=8)
     axes.set(xticks=[], yticks=[])
+
+
+def photograph(axes: Any, pixels: Any, title: str) -> None:
+    """An image (H, W) as ink, or (3, H, W) of 0 to 255 in colour."""
+    if pixels.ndim == 2:
+        return image(axes, pixels, title)
+    axes.imshow(pixels.transpose(1, 2, 0), interpolation="nearest")
+    axes.set_title(title, fontsize=7)
+    axes.set(xticks=[], yticks=[])
+
+
+def curves(histories: dict[str, dict[str, list[float]]], path: Path) -> Path:
+    """Training loss, and the share right on images kept back, per epoch; one line per network."""
+    made, [[left, right]] = figure(columns=2, width=5.0, height=3.6)
+    for name, history in histories.items():
+        epochs = range(1, len(history["loss"]) + 1)
+        left.plot(epochs, history["loss"], marker=".", label=name)
+        right.plot(epochs, history["val_accuracy"], marker=".", label=name)
+    left.set(xlabel="epoch", ylabel="training loss", title="loss")
+    right.set(xlabel="epoch", ylabel="share right", title="images kept back", ylim=(None, 1))
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    right.legend(loc="lower right", fontsize=8)
+    return save(made, path)
+
+
+def confusion(counts: Any, names: list[str], path: Path) -> Path:
+    """Which class (row) is taken for which (column): mistakes only, the diagonal is left white."""
+    import numpy as np
+
+    made, [[axes]] = figure(width=6.4, height=5.8)
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    axes.imshow(wrong, cmap="Oranges", vmax=1.6 * max(wrong.max(), 1))
+    for row, seen in zip(*counts.nonzero(), strict=True):
+        colour = "#999999" if row == seen else INK
+        number = counts[row, seen]
+        axes.text(seen, row, number, ha="center", va="center", fontsize=8, color=colour)
+    ticks = range(len(counts))
+    axes.set(xlabel="taken for", ylabel="is", xticks=ticks, yticks=ticks, yticklabels=names,
+             title=f"{wrong.sum():,} of {counts.sum():,} mistaken")  # fmt: skip
+    slant = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 2 else {}
+    axes.set_xticklabels(names, **slant)
+    return save(made, path)
+
+
+def mistakes(images: Any, logits: Any, answers: Any, names: list[str], path: Path,
+             columns: int = 8, most: int = 32) -> Path:  # fmt: skip
+    """The mistaken images that a network with these logits (N, classes) was surest of."""
+    import numpy as np
+
+    seen = logits.argmax(axis=1)
+    sure = logits.max(axis=1) - logits[np.arange(len(logits)), answers]
+    wrong = np.flatnonzero(seen != answers)
+    wrong = wrong[np.argsort(-sure[wrong])][:most]
+    made, axes = figure(columns, -(-max(len(wrong), 1) // columns), width=1.35, height=1.6)
+    for place, index in zip(axes.ravel(), wrong, strict=False):
+        title = f"{names[answers[index]]}\ntaken for {names[seen[index]]}"
+        photograph(place, images[index], title)
+    for place in axes.ravel()[len(wrong) :]:
+        place.set_axis_off()
+    return save(made, path)

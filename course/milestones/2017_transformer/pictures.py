@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from tito import pictures
+from tito import pictures, stage
 from tito.judge import Made, Part
 
 Judged = dict[str, tuple[Part, Made]]
+GATE = stage.load(Path(__file__).with_name("gate.py"))  # it knows what a network says
 ASKED = "If the dog is chased by the fox, who is ahead?"  # the order of its words matters
 
 
 def draw(judged: Judged, folder: Path) -> list[Path]:
     """Curves and parts of each network; of the one that answers, its attention too."""
-    gate, paths = _gate(), [curves(judged, folder / "curves.png")]
+    paths = [curves(judged, folder / "curves.png")]
     for name, (part, made) in judged.items():
-        paths.append(worth(gate, part, made, folder / f"{name}_parts.png"))
+        paths.append(worth(part, made, folder / f"{name}_parts.png"))
         if part.function == "talks":
-            paths.append(attention(gate, made, folder / f"{name}_attention.png"))
+            paths.append(attention(made, folder / f"{name}_attention.png"))
     return paths
-
-
-def _gate() -> ModuleType:
-    """The judge beside this file: it computes what a network says from its weights."""
-    spec = importlib.util.spec_from_file_location("gate_2017", Path(__file__).with_name("gate.py"))
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["gate_2017"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def curves(judged: Judged, path: Path) -> Path:
@@ -52,17 +41,17 @@ def curves(judged: Judged, path: Path) -> Path:
     return pictures.save(figure, path)
 
 
-def worth(gate: ModuleType, part: Part, made: Made, path: Path) -> Path:
+def worth(part: Part, made: Made, path: Path) -> Path:
     """Perplexity on texts it has not seen: the network, counted bigrams, and parts switched off."""
-    known, _, held_out = gate.texts_of(part, made.after)
+    known, _, held_out = GATE.texts_of(part, made.after)
     size = len(made.after["gpt.embedding.weight"])
     bars = {"the whole network": float(held_out.losses(made.after).mean()),
-            "counted bigrams": gate.bigram(known, held_out, size)}  # fmt: skip
-    for switch, name in gate.WITHOUT.items():
+            "counted bigrams": GATE.bigram(known, held_out, size)}  # fmt: skip
+    for switch, name in GATE.WITHOUT.items():
         bars[name] = float(held_out.losses(made.after, switch).mean())
     figure, [[axes]] = pictures.figure(width=7.0, height=3.2)
     values = np.exp(list(bars.values()))
-    colours = [pictures.ZERO, "#999999", *[pictures.ONE] * len(gate.WITHOUT)]
+    colours = [pictures.ZERO, "#999999", *[pictures.ONE] * len(GATE.WITHOUT)]
     axes.barh(list(bars), values, color=colours)
     for place, value in enumerate(values):
         axes.text(value * 1.05, place, f"{value:,.2f}", va="center", fontsize=9)
@@ -72,14 +61,14 @@ def worth(gate: ModuleType, part: Part, made: Made, path: Path) -> Path:
     return pictures.save(figure, path)
 
 
-def attention(gate: ModuleType, made: Made, path: Path) -> Path:
+def attention(made: Made, path: Path) -> Path:
     """Every head of every layer on one question and its answer: the row looks at the column."""
-    tokens = gate.Tokens(made.after["merges"])
+    tokens = GATE.Tokens(made.after["merges"])
     asked = tokens.prompt(ASKED)
-    ids = gate.answered(made, asked)
+    ids = GATE.answered(made, asked)
     names = [_shown(tokens, i) for i in ids]
-    layers = gate.run(np.array([ids]), made.after)[1]
-    figure, axes = pictures.figure(gate.HEADS, len(layers), width=4.0, height=3.9)
+    layers = GATE.run(np.array([ids]), made.after)[1]
+    figure, axes = pictures.figure(GATE.HEADS, len(layers), width=4.0, height=3.9)
     for layer, (row, maps) in enumerate(zip(axes, layers), 1):
         for head, (place, values) in enumerate(zip(row, maps[0]), 1):
             place.imshow(values, cmap="Blues", vmin=0, vmax=0.6)
