@@ -401,3 +401,30 @@ def test_unknown_data_is_refused_before_anything_runs(ws: Workspace) -> None:
         milestones.run(ws, WRITTEN[2], Options(data="imagenet"), print)
     with pytest.raises(CourseError, match="brings its own data"):
         milestones.run(ws, WRITTEN[0], Options(data="mnist"), print)
+
+
+def test_run_on_other_data_keeps_what_was_recorded(tmp_path: Path) -> None:
+    ws, milestone = workspace.init(tmp_path / "my-torch"), course.find_milestone("1998")
+
+    def keep(name: str, value: float, **options: Any) -> None:
+        weights = {"w": np.full(3, value, dtype=np.float32)}
+        left = Made(weights, weights, np.full(2, value), {"loss": [value]}, seconds=value)
+        milestones._keep(ws, Verdict(milestone, Options(**options)), {name: (None, left)})
+
+    keep("cifar10 cnn", 1.0, data="cifar10", seed=4)
+    keep("tinydigits loops", 2.0, data="tinydigits")
+    keep("tinydigits loops", 3.0, data="tinydigits")
+    record, weights = milestones.read_record(ws, milestone), milestones._read_weights(ws, milestone)
+    assert record and weights
+    assert {name: told["history"]["loss"] for name, told in record["parts"].items()} == {
+        "cifar10 cnn": [1.0], "tinydigits loops": [3.0]}  # fmt: skip
+    assert record["parts"]["cifar10 cnn"]["options"]["seed"] == 4
+    assert {name: arrays["after/w"][0] for name, arrays in weights.items()} == {
+        "cifar10 cnn": 1.0, "tinydigits loops": 3.0}  # fmt: skip
+
+
+def test_2024_names_the_milestone_whose_networks_are_missing(tmp_path: Path) -> None:
+    ws, milestone = workspace.init(tmp_path / "my-torch"), course.find_milestone("2024")
+    gate = type("Gate", (), {"EARLIER": ("1998_cnn",)})
+    with pytest.raises(WorkspaceError, match="1998_cnn.*\nNext: tito milestone run 1998"):
+        milestones._parts(ws, milestone, gate, Options())  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ class Part:
 
     `x`, `y` and `held_out` are handed to the framework; `answers`, those of `held_out`, never are.
     With `resumes`, the function takes `checkpoint`, a file: it saves the run there after every
-    epoch, and goes on from it.
+    epoch, and goes on from it. With `extra`, it takes these arrays by name, a dict, as well.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Part:
     held_out: Array
     answers: Array
     resumes: bool = False
+    extra: Arrays | None = None
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def run(
         _require_kernels(progress, milestone)
     gate = load_gate(milestone)
     _refuse_data(milestone, gate, options)
-    parts = gate.parts(options)
+    parts = _parts(ws, milestone, gate, options)
     verdict = Verdict(milestone, options, notes=getattr(gate, "notes", lambda _: [])(options))
     unlock(ws)
     if fresh:
@@ -195,6 +195,27 @@ def _train(
     if verdict.ok:
         _keep(ws, verdict, made)
         _draw(ws, verdict, made)
+
+
+def _parts(
+    ws: Workspace, milestone: Milestone, gate: ModuleType, options: Options
+) -> list[Part]:
+    """The trainings of a milestone. A gate with EARLIER, ids of milestones, gets what those left.
+
+    Raises WorkspaceError where one of them has no record here.
+    """
+    if not hasattr(gate, "EARLIER"):
+        return list(gate.parts(options))
+    left: dict[str, dict[str, Made]] = {}
+    for one in map(course.find_milestone, gate.EARLIER):
+        record, arrays = read_record(ws, one), _read_weights(ws, one)
+        if record is None or arrays is None:
+            raise WorkspaceError(
+                f"{milestone.id} takes up the networks of {one.id}, which has no record here\n"
+                f"Next: tito milestone run {one.year}"
+            )
+        left[one.id] = {name: _made(arrays[name], told) for name, told in record["parts"].items()}
+    return list(gate.parts(options, left))
 
 
 def _require_kernels(progress: Progress, milestone: Milestone) -> None:
@@ -281,7 +302,8 @@ def _hand_over(ws: Workspace, verdict: Verdict, parts: list[Part], place: Path) 
     files: dict[tuple[int, ...], str] = {}
     for part in parts:
         arrays = {"x": part.x, "y": part.y, "held_out": part.held_out}
-        name = files.setdefault(tuple(map(id, arrays.values())), f"{part.name}.inputs.npz")
+        arrays |= {f"extra/{name}": array for name, array in (part.extra or {}).items()}
+        name = files.setdefault(_key(part), f"{part.name}.inputs.npz")
         if name == f"{part.name}.inputs.npz":
             np.savez(place / name, **arrays)  # type: ignore[arg-type]
     job = {
@@ -292,13 +314,18 @@ def _hand_over(ws: Workspace, verdict: Verdict, parts: list[Part], place: Path) 
             {
                 "name": part.name,
                 "function": part.function,
-                "inputs": files[id(part.x), id(part.y), id(part.held_out)],
+                "inputs": files[_key(part)],
                 "options": _part_options(ws, verdict, part),
             }
             for part in parts
         ],
     }
     (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+def _key(part: Part) -> tuple[int, ...]:
+    """What tells one set of inputs from another."""
+    return id(part.x), id(part.y), id(part.held_out), id(part.extra)
 
 
 def _part_options(ws: Workspace, verdict: Verdict, part: Part) -> dict[str, Any]:
@@ -440,16 +467,22 @@ def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
         return None
     from tito.judge import Options
 
-    gate, options = load_gate(milestone), Options(**record["options"])
-    verdict = Verdict(milestone, options, files=[folder(ws, milestone) / "record.json"])
-    parts = {part.name: part for part in gate.parts(options)}
-    if not set(record["parts"]) <= set(parts):
+    gate, told = load_gate(milestone), record["parts"]
+    asked = {name: Options(**left.get("options", record["options"])) for name, left in told.items()}
+    verdict = Verdict(
+        milestone, Options(**record["options"]), files=[folder(ws, milestone) / "record.json"]
+    )
+    parts = {
+        part.name: part
+        for options in set(asked.values())
+        for part in _parts(ws, milestone, gate, options)
+        if asked.get(part.name) == options
+    }
+    if not set(told) <= set(parts):
         return None  # recorded on data that is no longer here
     _probe(ws, verdict)
     if verdict.ok:
-        made = {
-            name: (parts[name], _made(arrays[name], told)) for name, told in record["parts"].items()
-        }
+        made = {name: (parts[name], _made(arrays[name], left)) for name, left in told.items()}
         _judge(verdict, gate, made)
     return verdict
 
@@ -458,12 +491,19 @@ def validate(ws: Workspace, milestone: Milestone) -> Verdict | None:
 
 
 def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
-    """record.json and weights.safetensors of a run that passed."""
+    """record.json and weights.safetensors of a run that passed.
+
+    Parts of an earlier run that this one did not train, on another data set, stay beside it.
+    """
     import numpy as np
     import safetensors.numpy
 
     place = folder(ws, verdict.milestone)
-    arrays: dict[str, Any] = {}
+    before, weights = read_record(ws, verdict.milestone), _read_weights(ws, verdict.milestone)
+    stays = [name for name in (before or {}).get("parts", {}) if name not in made and weights]
+    arrays: dict[str, Any] = {
+        f"{name}/{key}": array for name in stays for key, array in (weights or {})[name].items()
+    }
     for name, (_, left) in made.items():
         groups = {"before": left.before, "after": left.after, "outputs": {"": left.outputs}}
         for when, group in groups.items():
@@ -471,14 +511,19 @@ def _keep(ws: Workspace, verdict: Verdict, made: Any) -> None:
                 f"{name}/{when}/{key}".rstrip("/"): np.ascontiguousarray(a)
                 for key, a in group.items()
             }
-    record = {
+    record: dict[str, Any] = {
         "schema": SCHEMA, "milestone": verdict.milestone.id, "date": now(),
         "origin": f"student ({origin.shorten(ws.root)})", "versions": _versions(),
         "options": vars(verdict.options), "figures": verdict.figures, "samples": verdict.samples,
-        "parts": {name: {"history": left.history, "seconds": round(left.seconds, 3),
-                         "peak_mb": round(left.peak_mb, 1)}
+        "parts": {name: {"options": vars(verdict.options), "history": left.history,
+                         "seconds": round(left.seconds, 3), "peak_mb": round(left.peak_mb, 1)}
                   for name, (_, left) in made.items()},
     }  # fmt: skip
+    for name in stays:
+        assert before is not None
+        record["parts"][name] = {"options": before["options"], **before["parts"][name]}
+        for kind in ("figures", "samples"):
+            record[kind] |= {key: v for key, v in before[kind].items() if key == name}
     ws.write(place / "weights.safetensors", safetensors.numpy.save(arrays))
     ws.write(place / "record.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     verdict.files += [place / "record.json", place / "weights.safetensors"]

@@ -54,8 +54,10 @@ def play(run: ModuleType, part: dict[str, Any], folder: Path) -> None:
     name = part["name"]
     with np.load(folder / part["inputs"], allow_pickle=False) as given:
         x, y, held_out = given["x"], given["y"], given["held_out"]
+        extra = {key[6:]: given[key] for key in given.files if key.startswith("extra/")}
+    options = part["options"] | ({"extra": extra} if extra else {})
     started = time.perf_counter()
-    made = getattr(run, part["function"])(x, y, **part["options"])
+    made = getattr(run, part["function"])(x, y, **options)
     seconds = time.perf_counter() - started
     arrays = {"outputs": np.asarray(run.predict(made["model"], held_out))}
     for when, state in (("before", made["before"]), ("after", made["model"].state_dict())):
