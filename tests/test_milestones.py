@@ -426,5 +426,5 @@ def test_run_on_other_data_keeps_what_was_recorded(tmp_path: Path) -> None:
 def test_2024_names_the_milestone_whose_networks_are_missing(tmp_path: Path) -> None:
     ws, milestone = workspace.init(tmp_path / "my-torch"), course.find_milestone("2024")
     gate = type("Gate", (), {"EARLIER": ("1998_cnn",)})
-    with pytest.raises(WorkspaceError, match="1998_cnn.*\nNext: tito milestone run 1998"):
+    with pytest.raises(WorkspaceError, match=r"1998_cnn.*\nNext: tito milestone run 1998"):
         milestones._parts(ws, milestone, gate, Options())  # type: ignore[arg-type]
