@@ -314,6 +314,37 @@ def test_small_copy_trains_and_shares_nothing():
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_prune_channels_walks_a_chain_of_ones_own():
+    class Unit(Module):
+        chain = ("conv", "pool", "norm", "act")
+
+        def __init__(self, inputs, outputs, pool=None):
+            self.conv, self.norm = Conv2d(inputs, outputs, 3, padding=1), BatchNorm2d(outputs)
+            self.pool, self.act = pool, ReLU()
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.act(self.norm(x if self.pool is None else self.pool(x)))
+
+    manual_seed(5)
+    units = Sequential(Unit(1, 6), Unit(6, 4, MaxPool2d(2)), Flatten(), Linear(16, 3)).eval()
+    plain = Sequential(
+        units[0].conv,
+        units[0].norm,
+        ReLU(),
+        units[1].conv,
+        MaxPool2d(2),
+        units[1].norm,
+        ReLU(),
+        Flatten(),
+        units[3],
+    )
+    x = Tensor(random(3, 1, 4, 4))
+    small = prune_channels(units, 0.5)
+    np.testing.assert_allclose(small(x).data, prune_channels(plain, 0.5)(x).data, rtol=1e-5)
+    assert prune_channels(units, {"1.conv": 0.25})[3].weight.shape == (3, 4)
+
+
 def test_prune_channels_refuses_what_it_does_not_know():
     class Shortcut(Module):
         def __init__(self):
