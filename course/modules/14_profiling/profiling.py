@@ -91,7 +91,7 @@ can touch that. And the stopwatch is a poor one as well. The three runs differ; 
 To learn this about two layers took seven lines in the middle of the model, which somebody will forget to
 take out again. For a GPT with forty layers nobody would do it.
 
-This module turns that into three lines that leave the model as it was: `Profiler(model).report(x)`, printed.
+This module turns that into one line, which leaves the model as it was: `print(Profiler(model).report(x))`.
 
 ## Foundations: three sums by hand
 
@@ -125,11 +125,14 @@ FLOPs to do per byte, that is 2.7 GFLOP/s, and the arithmetic units wait for 97 
 
 ```
 GFLOP/s
-  100            ____________     arithmetic is the limit: compute-bound
-   50          /
-   10     /                       the memory is the limit: memory-bound
-  2.7  /
-       0.27  1    10    100       FLOPs per byte
+  100                     ,-----------     arithmetic is the limit: compute-bound
+                       ,'
+                    ,'
+   10            ,'                        the memory is the limit: memory-bound
+              ,'
+  2.7      ,'
+    1   ,'
+        0.1  0.27  1      10     100       FLOPs per byte, each step to the right a factor of 10
 ```
 
 This is the **roofline** (Williams, Waterman & Patterson 2009). You will draw it for your own machine.
@@ -184,7 +187,7 @@ class Timing:
 def _check_function(name: str, function: object) -> None:
     """Raises TypeError unless `function` can be called."""
     if not callable(function):
-        got = f"got a {type(function).__name__}, not a function: the work is done already"
+        got = f"got the result ({type(function).__name__}), not a function: the work is done"
         raise TypeError(f"{name}: {got}. Write {name}(lambda: model(x)).")
 
 # %% [markdown]
@@ -248,7 +251,7 @@ with _Clocks() as _clock:
     _called = []
 
     def _work():
-        _clock.go(*_steps[len(_called)])
+        _clock.go(*_steps[min(len(_called), 7)])
         _called.append(_clock.wall)
         return "a result"
 
@@ -371,7 +374,7 @@ check.equal("peak and live of the three arrays above, in MB", _mega(_use), (3.0,
             why="x, y and z at once are 3; when the function has returned, z alone")
 check.true("the function's result comes back", isinstance(_use.result, np.ndarray) and _use.result[0] == 2,
            why="the call was made: nobody should need to make it again")
-check.equal("peak and live of a function that returns nothing, in MB", _mega(profile_memory(lambda: None if _three_arrays() is None else 0)),
+check.equal("peak and live of a function that drops the three again, in MB", _mega(profile_memory(lambda: _three_arrays() is None)),
             (3.0, 0.0), why="nothing is left of it")
 tracemalloc.start()
 _large = np.zeros(2_000_000, dtype=np.float32)
@@ -383,7 +386,6 @@ tracemalloc.stop()
 check.equal("the same while other arrays are counted: 2 MB that stay, 8 MB that came and went", _mega(_inner), (3.0, 1.0),
             why="relative to what was there before, and the peak counted anew: reset_peak()")
 check.true("a count that ran before goes on", _still, why="it belongs to somebody else")
-_released = [np.zeros(500_000, dtype=np.float32)]
 check.equal("a function that only makes 2 MB and drops them, in MB",
             _mega(profile_memory(lambda: float(np.zeros(500_000, dtype=np.float32).sum()))), (2.0, 0.0),
             why="live is what is there at the end, not the most")
@@ -722,7 +724,7 @@ def named_layers(model: Any, name: str = "") -> list[tuple[str, Any]]:
     """
     found = {id(model): (name or type(model).__name__, model)}
     for key, value in vars(model).items():
-        if hasattr(value, "forward"):
+        if hasattr(value, "forward") and not isinstance(value, type):
             for path, layer in named_layers(value, f"{name}.{key}" if name else key):
                 found.setdefault(id(layer), (path, layer))
     return list(found.values())
@@ -1280,7 +1282,7 @@ def measure(cls, size: int = 1024, megabytes: int = 64) -> Self:
 
 # %% check="Machine.measure" points=3
 class _Ticking(_Clocks):
-    """Clocks by which whatever is measured takes 3, 2, 7, 3, 2, 7 … seconds."""
+    """Clocks by which whatever is measured takes 5, 2, 7, 3, 5, 2 … seconds."""
 
     def __enter__(self):
         super().__enter__()
@@ -1291,14 +1293,14 @@ class _Ticking(_Clocks):
     def look(self):
         self.looks += 1
         if self.looks % 2 == 0:
-            self.wall += (3.0, 2.0, 7.0)[self.looks // 2 % 3 - 1]
+            self.wall += (5.0, 2.0, 7.0, 3.0)[(self.looks // 2 - 1) % 4]
         return self.wall
 
 
 with _Ticking():
     _machine = Machine.measure(size=8, megabytes=1)
 check.equal("type of the result", type(_machine).__name__, "Machine", why="measure builds one: cls(peak_flops, bandwidth)")
-check.close("peak: a product of 8 by 8 that takes 3, 2, 7, 3, 2 … seconds", _machine.peak_flops, 2 * 8**3 / 2,
+check.close("peak: a product of 8 by 8 that takes 5, 2, 7, 3, 5 … seconds", _machine.peak_flops, 2 * 8**3 / 2,
             why="2 * n * n * n FLOPs, by the smallest of the times")
 check.close("bandwidth: the copy of 2**20 bytes takes as long", _machine.bandwidth, 2 * 2**20 / 2,
             why="each byte is read once and written once, by the smallest of the times")
@@ -1432,7 +1434,7 @@ def roofline_svg(machine: Machine, points: Sequence[Point], path: str | Path) ->
 
 # %% [markdown]
 """
-## Use: three lines
+## Use: one line
 
 A small network for pictures of 28 by 28, as in milestone 1998, on 64 of them. Which layer is the hottest?
 Say it before you run the cell; the second convolution has sixteen times the weights of the first.
@@ -1769,6 +1771,11 @@ the backward pass, counters of the hardware, and profiles of several processes.
 | `A share is from 0 to 1` | a share in percent | 70 percent is 0.7 |
 | `not enough values to unpack` | attention's rule on a shape without batch or tokens | x_shape is (B, T, dim) |
 | `ZeroDivisionError` | all of the time at infinite speed | what is 1 / after if nothing is left? math.inf |
+| `object is not iterable` | a rule that gives a number, or the rule itself | return `Cost(flops, bytes)`; call the rule that was found |
+| `list indices must be` | a call without parent is subtracted from somebody | the outermost call's parent is None: leave it out |
+| `list index out of range` | the top of an empty stack | the outermost call has no parent: None if `self.inside` is empty |
+| `too many values to unpack` | a rule for one shape of x only | x may have any axes in front: math.prod of the shapes |
+| `multiply sequence` | `kernel_size` is a pair | math.prod(layer.kernel_size) |
 | `NoneType` | a function without `return`; `watched` must hand on what forward gave | `return out` |
 | times differ from run to run | no warm-up, too few repetitions, other programs | the minimum of more repeats; module 19 |
 | calls noted grow with every report | watches are left on | `finally` in `watching` |
