@@ -1176,10 +1176,11 @@ def _in_use(model: Any) -> Iterator[None]:
 def once(self, inputs: tuple[Any, ...]) -> tuple[float, list[Call]]:
     """One watched pass: seconds of the processor, and the calls, the model's own first."""
     self.calls, self.inside = [], []
-    start = time.process_time()
     with self.watching():
+        start = time.process_time()
         self.model.forward(*inputs)
-    return time.process_time() - start, self.calls
+        cpu = time.process_time() - start
+    return cpu, self.calls
 
 
 @method_of(Profiler)
