@@ -95,7 +95,7 @@ check.equal(
 check.true(
     "the layers' shares of the time",
     0.5 < sum(row.share for row in _report.rows) <= 1.001,
-    why="each layer's own seconds, without those of the layers inside it, add up to about the whole",
+    why="each layer's own seconds, without those of the layers inside it, add up to the whole",
     got=round(sum(row.share for row in _report.rows), 3),
 )
 _use = profile_memory(lambda: (np.ones(1_000_000), np.ones(250_000))[1])
@@ -167,8 +167,8 @@ check.true(
     got=(_whole, _right(_small)),
 )
 with no_grad():
-    _twice = [net(Tensor(_seen[:50])).data for net in (_small, _again.eval())]
-check.tensor("logits of the file that was read back", _twice[1], _twice[0], rtol=0, atol=0,
+    _twice = [net(Tensor(_seen[:50])) for net in (_small, _again.eval())]
+check.tensor("logits of the file that was read back", _twice[1], _twice[0].data, rtol=0, atol=0,
              why="the integers and scales are in the file, bit for bit")  # fmt: skip
 
 # %% check="prune_and_still_read"
@@ -180,7 +180,7 @@ _zeros = sum(int((w == 0).sum()) for w in _weights) / sum(w.size for w in _weigh
 check.true(
     "share of zeros after three more epochs",
     abs(_zeros - 0.8) < 0.01,
-    why="Adam moves every weight with a gradient or a memory of one: apply the masks after each step",
+    why="Adam moves every weight that has a memory of a gradient: apply the masks after each step",
     got=round(_zeros, 4),
 )
 check.true(
@@ -202,7 +202,7 @@ check.true(
 )
 check.true(
     "weights read back from the sparse file",
-    all(np.array_equal(a, b) for a, b in zip(_pruned.state_dict().values(), _copy.state_dict().values())),
+    all(np.array_equal(a, _copy.state_dict()[name]) for name, a in _pruned.state_dict().items()),
     why="storage changes nothing",
 )
 
@@ -220,5 +220,9 @@ check.true(
     why="the strongest channels stay, and learn on",
     got=(_whole, _right(_narrow)),
 )
-check.equal("the network it came from", [p.shape for p in _model.parameters() if p.ndim > 1],
-            [(8, 1, 3, 3), (16, 8, 3, 3), (10, 256)], why="a smaller copy, not a change")  # fmt: skip
+check.equal(
+    "shapes of the weights of the network it came from",
+    [p.shape for p in _model.parameters() if p.ndim > 1],
+    [(8, 1, 3, 3), (16, 8, 3, 3), (10, 256)],
+    why="a smaller copy, not a change",
+)
