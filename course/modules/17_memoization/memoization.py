@@ -446,7 +446,8 @@ def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
     self.values[layer, :, :, self.length : end] = value.data
     if layer == self.layers - 1:
         self.length = end
-    return Tensor(self.keys[layer, :, :, :end]), Tensor(self.values[layer, :, :, :end])
+    keys, values = self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    return Tensor(keys), Tensor(values)  # type: ignore[no-untyped-call]
     ### END SOLUTION
 
 # %% check="KVCache.append" points=6
@@ -692,7 +693,8 @@ def places(padding: np.ndarray, start: int, new: int) -> np.ndarray:
     """
     ### BEGIN SOLUTION
     columns = start + np.arange(new)
-    return np.maximum(columns - padding[:, None], 0)
+    positions: np.ndarray = np.maximum(columns - padding[:, None], 0)
+    return positions
     ### END SOLUTION
 
 # %% check="places" points=2
@@ -720,10 +722,12 @@ def placed(model: Any, x: Tensor, cache: KVCache) -> Tensor:
     positions = model.positions
     if positions is None:
         return x
-    if not cache.padding.any():
-        return positions(x, cache.length)  # type: ignore[no-any-return]
-    table = positions.weight if isinstance(positions, LearnedPositions) else positions.table
-    return x + table[places(cache.padding, cache.length, x.shape[1])]
+    if cache.padding.any():
+        table = positions.weight if isinstance(positions, LearnedPositions) else positions.table
+        x = x + table[places(cache.padding, cache.length, x.shape[1])]
+    else:
+        x = positions(x, cache.length)
+    return x
 
 
 def visible(cache: KVCache, new: int) -> np.ndarray | None:
@@ -777,7 +781,8 @@ def cached_attention(
     keys, values = cache.append(layer, key, value)
     keys, values = attention.shared(keys), attention.shared(values)
     found = scaled_dot_product_attention(query, keys, values, mask)  # (B, H, T, D)
-    return attention.out(attention.merge(found))
+    out: Tensor = attention.out(attention.merge(found))
+    return out
     ### END SOLUTION
 
 # %% check="cached_attention" points=8
@@ -832,8 +837,8 @@ check.raises("5 tokens into a cache of 4", ValueError, lambda: cached_attention(
 `decode(model, tokens, cache)` is `GPT.forward` for new tokens only: the same walk, with three differences.
 Positions are `placed`, the mask is `visible`, attention goes through the cache. Since a block's own
 `forward` knows no cache, you write its two lines here, with `block.attention` and `block.mlp`, `block.norm1`
-and `block.norm2`. No dropout: this is writing, not training. Ask for the mask *before* the first block
-appends.
+and `block.norm2`. No dropout: this is writing, not training. One mask serves all blocks, since the
+length grows only when the last of them has appended.
 
 `check_decode` refuses what cannot work, before anything is stored. `@no_grad()` stands above it: a graph
 that nobody walks back would keep every old step alive.
@@ -872,7 +877,8 @@ def decode(model: Any, tokens: Any, cache: KVCache) -> Tensor:
     for layer, block in enumerate(model.blocks):
         x = x + cached_attention(block.attention, block.norm1(x), cache, layer, mask)
         x = x + block.mlp(block.norm2(x))
-    return model.head(model.norm(x))  # (B, T, dim) @ (dim, V) -> (B, T, V)
+    logits: Tensor = model.head(model.norm(x))  # (B, T, dim) @ (dim, V) -> (B, T, V)
+    return logits
     ### END SOLUTION
 
 # %% check="decode" points=6
@@ -1614,16 +1620,19 @@ and caches for encoder-decoder models.
 | `in training mode` | dropout would be stored | `model.eval()` |
 | `could not broadcast input array` | heads that were shared before they were stored, another batch, or too long a slice | the cache has `kv_heads` heads; `length : end` |
 | `asked of a table of` | a position beyond the context, or one counted twice | `cache.length` before the append |
-| `(T, S), or (B, 1, 1, S) for scores` | a mask for other columns than the keys have | ask for `visible` before the first block appends: `length` is in it |
 | `inner sizes` | heads not merged, or x has another width | `attention.merge`, then `attention.out` |
 | `'NoneType' object is not callable` | a rotary model has no `model.positions`, others have no `attention.positions` | `if attention.positions is not None` |
 | `object has no attribute 'forward'` | the watch was taken off twice | one `del layer.forward`, in the `finally` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `has no attribute 'data'` | an array where a Tensor belongs | append takes Tensors and returns Tensors |
 | `setting an array element with a sequence` | texts of different lengths in one array | `left_padded` |
-| `zero-size array` | texts without tokens were decoded | what is in the window and not in the cache: `written[start + cache.length :]` |
-| `argmax of an empty sequence` | texts without tokens were decoded | `written[start + cache.length :]` |
-| `name 'decode' is not defined` | the cell of decode has not run | run it |
+| `(T, S), or (B, 1, 1, S) for scores` | a mask for other columns than the keys have | `visible(cache, T)` before this step appends; (B, 1, 1, S) for padding |
+| `do not broadcast` | fewer key heads than query heads | `attention.shared` of what append returns |
+| `is not iterable` | append returns nothing | `return` the two Tensors |
+| `boolean index did not match` | the mask stands where the layer's number belongs | `cached_attention(attention, x, cache, layer, mask)` |
+| `be broadcast together` | the padding, (B,), met the columns, (T,) | `padding[:, None]`: texts are rows, columns are columns |
+| `local variable 'rows'` | a variable of the outer function was assigned to | `nonlocal rows` in the inner one |
+| `is not one row of` | choose got a Tensor, or the rows of all tokens | `.data[0, -1]` |
 | the first token is right, the others not | positions counted from 0 for each new token | `cache.length` as start, also for rotary queries and keys |
 | the first block is right, the second not | `length` grew after each block | it grows with the last layer |
 | a text depends on the one before | a cache was used again | `cache.clear()` |
