@@ -26,6 +26,7 @@ class Module:
     points: int
     minutes: int
     summary: str
+    lines: int = 400  # of exported code, at most
 
     @property
     def number(self) -> int:

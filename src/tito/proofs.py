@@ -25,7 +25,6 @@ from tito.source import Notebook
 from tito.workspace import Workspace, init, refresh
 
 LONG = 240.0
-EXPORTED_LINES = 400
 
 
 @dataclass
@@ -242,9 +241,11 @@ def _imports(module: Module, solved: Notebook) -> Proof:
 
 
 def _imported(text: str) -> Iterator[tuple[str, int]]:
+    files = {f"tinytorch.{module.export}" for module in course.modules()}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tinytorch":
-            yield str(node.module), node.lineno
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                yield name if name in files else str(node.module), node.lineno
         if isinstance(node, ast.Import):
             yield from (
                 (a.name, node.lineno) for a in node.names if a.name.split(".")[0] == "tinytorch"
@@ -255,9 +256,7 @@ def _exported(ws: Workspace, module: Module, solved: Notebook) -> Proof:
     """What learners ship: short, clean by ruff, its docstring examples right, checks pass on it."""
     text = export.export(solved)
     lines = code_lines(text)
-    problems = [f"{lines} lines of code, at most {EXPORTED_LINES} wanted"] * (
-        lines > EXPORTED_LINES
-    )
+    problems = [f"{lines} lines of code, at most {module.lines} wanted"] * (lines > module.lines)
     file = ws.root / "proof.py"
     ws.write(file, text)
     for command in (["check"], ["format", "--diff"]):
