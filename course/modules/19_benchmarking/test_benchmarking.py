@@ -69,7 +69,9 @@ def test_time_block_divides_by_the_calls():
     assert clock.calls == 4
 
 
-@pytest.mark.parametrize(("cost", "target", "expected"), [(0.5, 3, 8), (0.5, 4, 8), (8, 1, 1), (1 / 8, 5, 64)])
+@pytest.mark.parametrize(
+    ("cost", "target", "expected"), [(0.5, 3, 8), (0.5, 4, 8), (8, 1, 1), (1 / 8, 5, 64)]
+)
 def test_calibrate_is_the_first_power_of_two_that_lasts(cost, target, expected):
     clock = Clock()
     assert calibrate(clock.work([cost]), target, clock) == expected
@@ -107,13 +109,21 @@ def test_rounds_needed_is_the_first_that_is_sure_enough():
 def test_bootstrap_median_is_the_exact_one():
     """All draws of 9 samples counted: the median is at most the k-th if five draws are."""
     samples = np.arange(9.0) ** 2
-    exact = [sum(math.comb(9, j) * Fraction(k, 9) ** j * Fraction(9 - k, 9) ** (9 - j) for j in range(5, 10))
-             for k in range(1, 10)]
+    exact = [
+        sum(
+            math.comb(9, j) * Fraction(k, 9) ** j * Fraction(9 - k, 9) ** (9 - j)
+            for j in range(5, 10)
+        )
+        for k in range(1, 10)
+    ]
     for level in (0.5, 0.8, 0.95):
         tail = (1 - level) / 2
         low = next(k for k in range(9) if exact[k] > tail)
         high = next(k for k in range(9) if exact[k] > 1 - tail)
-        assert bootstrap_interval(samples, level=level, resamples=20_000, seed=2) == (samples[low], samples[high])
+        assert bootstrap_interval(samples, level=level, resamples=20_000, seed=2) == (
+            samples[low],
+            samples[high],
+        )
 
 
 @pytest.mark.parametrize(("statistic", "truth"), [(np.mean, 1.0), (np.median, math.log(2))])
@@ -121,9 +131,13 @@ def test_bootstrap_covers_the_truth_as_often_as_it_says(statistic, truth):
     rng = np.random.default_rng(11)
     held = 0
     for trial in range(400):
-        low, high = bootstrap_interval(rng.exponential(size=60), statistic, resamples=400, seed=trial)
+        low, high = bootstrap_interval(
+            rng.exponential(size=60), statistic, resamples=400, seed=trial
+        )
         held += low <= truth <= high
-    assert 0.90 <= held / 400 <= 0.98  # 95 % within three standard errors, less what the skewness costs
+    assert (
+        0.90 <= held / 400 <= 0.98
+    )  # 95 % within three standard errors, less what the skewness costs
 
 
 def test_bootstrap_refuses_too_few_and_nan():
@@ -250,8 +264,14 @@ def test_closed_loop_draws_alike_for_two_systems():
     asked = [[], []]
     for queries in asked:
         clock = Clock()
-        closed_loop(lambda q, c=clock, queries=queries: queries.append(q) or c.sleep(0.5), range(100, 110), 3,
-                    Minimum(2.0, 7), seed=5, clock=clock)
+        closed_loop(
+            lambda q, c=clock, queries=queries: queries.append(q) or c.sleep(0.5),
+            range(100, 110),
+            3,
+            Minimum(2.0, 7),
+            seed=5,
+            clock=clock,
+        )
     assert asked[0] == asked[1] and len(asked[0]) == 7
     assert all(len(q) == 3 and set(q) <= set(range(100, 110)) for q in asked[0])
 
@@ -267,7 +287,9 @@ def test_single_stream_is_judged_by_p90():
 
 def test_multi_stream_has_enough_queries_for_p99_whatever_the_minimum():
     clock = Clock()
-    run = multi_stream(clock.work([0.25]), range(5), streams=4, minimum=Minimum(1.0, 10), limit=1e9, clock=clock)
+    run = multi_stream(
+        clock.work([0.25]), range(5), streams=4, minimum=Minimum(1.0, 10), limit=1e9, clock=clock
+    )
     assert (run.queries, run.samples, run.value, run.valid) == (299, 4 * 299, 0.25, True)
     run = multi_stream(clock.work([0.25]), range(5), limit=10.0, clock=clock)
     assert (run.queries, run.valid) == (40, False)
@@ -286,7 +308,9 @@ def test_poisson_arrivals_count_as_poisson_does():
 def test_open_loop_is_the_queue_of_the_formula(load):
     clock = Clock(0.0)
     arrivals = poisson_arrivals(load, 60_000, seed=3)
-    waits, _ = open_loop(clock.work([1.0]), range(3), arrivals, limit=1e9, clock=clock, sleep=clock.sleep)
+    waits, _ = open_loop(
+        clock.work([1.0]), range(3), arrivals, limit=1e9, clock=clock, sleep=clock.sleep
+    )
     assert np.mean(waits) == pytest.approx(1 + load / (2 * (1 - load)), rel=0.05)
     assert min(waits) == pytest.approx(1.0)
 
@@ -294,8 +318,15 @@ def test_open_loop_is_the_queue_of_the_formula(load):
 def test_server_is_valid_within_the_bound_only():
     for rate, valid in ((40.0, True), (95.0, False)):
         clock = Clock()
-        run = server(clock.work([0.01]), range(3), rate, bound=0.05, minimum=Minimum(20.0, 400), clock=clock,
-                     sleep=clock.sleep)
+        run = server(
+            clock.work([0.01]),
+            range(3),
+            rate,
+            bound=0.05,
+            minimum=Minimum(20.0, 400),
+            clock=clock,
+            sleep=clock.sleep,
+        )
         assert run.valid == valid == (run.latency.percentiles[99] <= 0.05)
         assert run.value == rate and run.duration >= 20 and run.queries >= 400
     assert "bound" in run.why
@@ -303,8 +334,12 @@ def test_server_is_valid_within_the_bound_only():
 
 def test_offline_is_samples_per_second_of_the_last_query():
     clock, sizes = Clock(), []
-    run = offline(lambda q: sizes.append(len(q)) or clock.sleep(0.5 + len(q) / 64), range(9), Minimum(10.0, 100),
-                  clock=clock)
+    run = offline(
+        lambda q: sizes.append(len(q)) or clock.sleep(0.5 + len(q) / 64),
+        range(9),
+        Minimum(10.0, 100),
+        clock=clock,
+    )
     assert sizes == [100, 200, 400, 800]
     assert (run.samples, run.duration, run.queries, run.valid) == (800, 13.0, 1, True)
     assert run.value == run.throughput == 800 / 13
