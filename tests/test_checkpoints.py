@@ -128,6 +128,44 @@ BROKEN = [
     (11, "nn.transformer", "turn_a_row_around",
      "Transformer.forward = lambda self, source, target, mask=None: self.decode(\n"
      "    target, self.encode(source, mask) * 0, mask)"),
+    (12, "profiling", "say_what_a_network_costs",
+     "def conv2d_cost(layer, x_shape, out_shape):\n    return Cost(math.prod(out_shape), 1)\n"
+     "COSTS[Conv2d] = conv2d_cost"),
+    (12, "optim.quantization", "say_a_number_in_eight_bits",
+     "def quantize_array(x, scale, zero_point, scheme):\n"
+     "    return np.trunc(x / scale + zero_point).astype(scheme.dtype)"),
+    (12, "optim.quantization", "quarter_a_file_and_keep_its_answers",
+     "def quantize(model, *rest, **options):\n    return model"),
+    (12, "optim.compression", "prune_and_still_read", "Pruning.apply = lambda self: None"),
+    (12, "optim.compression", "remove_channels_for_good",
+     "def strongest_channels(weight, keep):\n    return np.arange(keep)[::-1]"),
+    (13, "nn.kvcache", "write_without_reading_again",
+     "_append = KVCache.append\ndef _late(self, layer, key, value):\n"
+     "    _append(self, layer, key, value)\n"
+     "    return Tensor(self.keys[layer, :, :, : self.length]), "
+     "Tensor(self.values[layer, :, :, : self.length])\nKVCache.append = _late"),
+    (13, "nn.kvcache", "write_for_several_at_once",
+     "def real_keys(padding, total):\n"
+     "    return np.ones((len(padding), 1, 1, total), dtype=bool)"),
+    (13, "nn.kvcache", "count_the_rows",
+     "from tinytorch.nn.transformer import generate\n"
+     "def generate_cached(model, tokens, count, *rest, keep=None, **knobs):\n"
+     "    return generate(model, tokens, count, *rest, **knobs)"),
+    (13, "core.acceleration", "run_on_other_kernels_unnoticed",
+     "F4 = F2 = F4._replace(out=F4.out * 1.1)"),
+    (13, "core.acceleration", "leave_everything_as_it_was",
+     "def disable_acceleration():\n    pass"),
+    (14, "benchmarking", "wait_until_it_is_steady",
+     "def warm_up(function, *rest, **options):\n    function()\n    return 1"),
+    (14, "benchmarking", "measure_side_by_side",
+     "def noise_verdict(measurement, limit=0.05):\n    return Verdict(True, 'fine')"),
+    (14, "benchmarking", "claim_only_what_holds",
+     "def compare(a, b, level=0.95):\n    ratio = float(np.median(np.divide(a, b)))\n"
+     "    return Comparison(ratio, (ratio, ratio), 'faster' if ratio < 1 else 'slower')"),
+    (14, "benchmarking", "see_the_tail",
+     "def percentile(latencies, q):\n    return float(np.mean(latencies))"),
+    (14, "benchmarking", "choose_what_nobody_beats",
+     "def pareto_front(points, minimize=True):\n    return list(range(len(points)))"),
 ]  # fmt: skip
 
 
@@ -148,7 +186,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 13)
+    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 19)
 
 
 @contextmanager

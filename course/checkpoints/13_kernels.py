@@ -2,8 +2,8 @@
 """
 # Checkpoint 13: can you compute the same numbers faster?
 
-Texts that grow without being read again, and a network that must not notice whose kernels it runs on.
-Nothing here is timed: work is counted, and numbers are compared.
+Texts that grow without being read again, and a network that must not notice whose kernels it runs
+on. Nothing here is timed: work is counted, and numbers are compared.
 """
 
 # %% given="tools"
@@ -70,7 +70,7 @@ check.equal(
     "three texts of different lengths, in one batch and alone",
     generate_batch(_model, _prompts, 9, temperature=0),
     [generate(_model, prompt, 9, temperature=0) for prompt in _prompts],
-    why="filling at the left must not be seen, and positions count from each text's own first token",
+    why="filling at the left is not seen, and positions count from each text's own first token",
 )
 
 # %% check="count_the_rows"
@@ -103,7 +103,8 @@ def _vision():
     return Sequential(
         Conv2d(3, 16, 3, padding=1, bias=False), BatchNorm2d(16), ReLU(),
         Conv2d(16, 24, 3, padding=1), MaxPool2d(2), BatchNorm2d(24), ReLU(),
-        Conv2d(24, 16, 3, stride=2, padding=1), ReLU(), Flatten(), Linear(16 * 9, 10), ReLU(), Linear(10, 10),
+        Conv2d(24, 16, 3, stride=2, padding=1), ReLU(),
+        Flatten(), Linear(16 * 9, 10), ReLU(), Linear(10, 10),
     )  # fmt: skip
 
 
@@ -163,8 +164,12 @@ for _name, _make, _work, _optimizer in (
         float(np.abs(a - b).max() / (np.abs(a).max() + 1e-6))
         for a, b in zip(_clear[1].values(), _fast[1].values())
     )
-    check.true(f"{_name}: largest difference of the weights", _apart < 2e-2,
-               why="Adam divides by tiny gradients: rounding shows, mistakes show more", got=_apart)  # fmt: skip
+    check.true(
+        f"{_name}: largest difference of the weights",
+        _apart < 2e-2,
+        why="Adam divides by tiny gradients: rounding shows, mistakes show more",
+        got=_apart,
+    )
 
 # %% check="leave_everything_as_it_was"
 _before = _vision().eval()(Tensor(_images)).data
