@@ -1733,7 +1733,11 @@ describe the architecture in the file as ours does.
 | `layers that are not the course's` | a class of your own | `load(path, classes={"Unit": Unit})` |
 | `could not be broadcast` | a scale of shape (M, 1) where (M,) belongs, or the other way round | `self.scale.data.ravel()`; `keepdims=True` |
 | `could not broadcast` | a row of results that is not the shape of the sum | `left @ right.T` is (N, M) |
-| `cannot reshape` | rows with the wrong number of columns | q.reshape(-1, self.in_features), then (*x.shape[:-1], self.out_features) |
+| `cannot reshape` | rows with the wrong number of columns, or a half byte too many | (-1, self.in_features), then (*x.shape[:-1], self.out_features); cut half bytes to `count` |
+| `truth value of an array` | Python's min, max or round on an array | np.minimum, np.maximum, np.rint work entry by entry |
+| `doesn't define __round__` | Python's round on an array | np.rint |
+| `in its core dimension` | a matrix that is not transposed | `left @ right.T`: (N, K) times (K, M) |
+| `Cannot cast ufunc` | floats added to int32 in place | `.astype(np.int32)` before `+=` |
 | `divide by zero` | a channel of zeros has scale 0 | 1 where the scale is 0 |
 | `invalid value encountered` | 0 / 0: a scale of 0 | 1 where the scale is 0 |
 | `NoneType` | a function gives None, or there is no bias | is a `return` missing? `if self.bias is not None` |
