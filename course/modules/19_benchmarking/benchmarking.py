@@ -842,10 +842,9 @@ def compare(
             "measure both together, with interleave."
         )
     ### BEGIN SOLUTION
-    ratios = first / second
-    low, high = bootstrap_interval(ratios, level=level)
+    low, high = bootstrap_interval(first / second, level=level)
     verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference"
-    return Comparison(float(np.median(ratios)), (low, high), verdict)
+    return Comparison(float(np.median(first / second)), (low, high), verdict)
     ### END SOLUTION
 
 # %% check="compare" points=4
@@ -1137,8 +1136,7 @@ def percentile(latencies: ArrayLike, q: float) -> float:
             f"percentile: p{q:g} of {len(values)} queries says nothing, it needs "
             f"{queries_needed(q)}. Run longer, or report a lower percentile."
         )
-    rank = math.ceil(q * len(values) / 100)
-    return float(np.sort(values)[rank - 1])
+    return float(np.sort(values)[math.ceil(q * len(values) / 100) - 1])
     ### END SOLUTION
 
 # %% check="percentile" points=3
@@ -1346,9 +1344,10 @@ Two scenarios come out of it (given): the percentile that judges, or the reason 
 # %% given="judged"
 #| exporti
 def _closed(
-    name: str, respond: Respond, samples: Samples, size: int, q: int, options: dict[str, Any]
+    name: str, respond: Respond, samples: Samples, size: int, q: int, rules: Any, options: Any
 ) -> Scenario:
     """A closed loop judged by percentile q, with as many queries as that needs at least."""
+    options.update(zip(("minimum", "limit", "seed", "clock"), rules))
     seconds, queries = options.pop("minimum", COURSE[name])
     minimum = Minimum(seconds, max(queries, queries_needed(q)))
     latencies, duration = closed_loop(respond, samples, size, minimum, **options)
@@ -1358,20 +1357,22 @@ def _closed(
 
 # %% given="single_stream"
 #| export
-def single_stream(respond: Respond, samples: Samples, **options: Any) -> Scenario:
+def single_stream(respond: Respond, samples: Samples, *rules: Any, **options: Any) -> Scenario:
     """One user, one sample at a time, the next when the last is answered. Judged by p90 latency.
 
-    options: minimum, limit, seed and clock, as for `closed_loop`.
+    minimum, limit, seed and clock, as for `closed_loop`, may follow by place or by name.
     """
-    return _closed("SingleStream", respond, samples, 1, 90, options)
+    return _closed("SingleStream", respond, samples, 1, 90, rules, options)
 
 
-def multi_stream(respond: Respond, samples: Samples, streams: int = 8, **options: Any) -> Scenario:
+def multi_stream(
+    respond: Respond, samples: Samples, streams: int = 8, *rules: Any, **options: Any
+) -> Scenario:
     """`streams` samples in each query (cameras of one car, say). Judged by p99 latency.
 
-    options: minimum, limit, seed and clock, as for `closed_loop`.
+    minimum, limit, seed and clock, as for `closed_loop`, may follow by place or by name.
     """
-    return _closed("MultiStream", respond, samples, streams, 99, options)
+    return _closed("MultiStream", respond, samples, streams, 99, rules, options)
 
 # %% [markdown]
 """
@@ -1528,9 +1529,8 @@ def server(
     latencies, duration = open_loop(respond, samples, arrivals, limit, seed, clock, sleep)
     report, n = latency_report(latencies), len(latencies)
     tail = report.percentiles.get(99, math.nan)
-    why = _shortfall(minimum, n, duration)
-    if not why and not tail <= bound:
-        why = f"p99 latency {tail:.3g} s, the bound is {bound:g} s. Lower the rate."
+    late = "" if tail <= bound else f"p99 {tail:.3g} s, the bound is {bound:g} s. Lower the rate."
+    why = _shortfall(minimum, n, duration) or late
     return Scenario("Server", n, n, duration, report, "queries/s", rate, why)
 
 # %% [markdown]
