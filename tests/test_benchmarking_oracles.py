@@ -40,18 +40,21 @@ WORK = "sum(i * i for i in range(20_000))"  # a millisecond or so of pure Python
 def test_pyperf_measures_the_same_work_alike(tmp_path: Path) -> None:
     """Both say how long it takes, in a child and in this process. A shared machine may be slower
     for seconds at a time, and noise only adds: so the fastest samples are compared, within a factor
-    of three. A mistake in units, repetitions or division is a factor of a thousand, or of n."""
-    result = tmp_path / "pyperf.json"
-    command = [sys.executable, "-m", "pyperf", "timeit", "-q", "-p1", "-n5", "-w2", "-l32"]
-    subprocess.run(
-        [*command, "-o", str(result), WORK], check=True, capture_output=True, timeout=120
-    )
-    runs = json.loads(result.read_text())["benchmarks"][0]["runs"]
-    theirs = min(value for run in runs for value in run.get("values", []))
-    ours = measure(
-        lambda: sum(i * i for i in range(20_000)), rounds=10, seconds=0.02
-    ).summary.minimum
-    assert 1 / 3 <= ours / theirs <= 3
+    of two, and once in four tries is enough. A mistake in units, repetitions or division would be a
+    factor of a thousand, or of the repetitions, in every try."""
+    ratios = []
+    for attempt in range(4):
+        result = tmp_path / f"pyperf_{attempt}.json"
+        options = ["-q", "-p2", "-n5", "-w1", "-l16", "-o", str(result)]
+        command = [sys.executable, "-m", "pyperf", "timeit", *options, WORK]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        runs = json.loads(result.read_text())["benchmarks"][0]["runs"]
+        theirs = min(value for run in runs for value in run.get("values", []))
+        ours = measure(lambda: sum(i * i for i in range(20_000)), rounds=10, seconds=0.02)
+        ratios.append(ours.summary.minimum / theirs)
+        if 0.5 <= ratios[-1] <= 2:
+            return
+    pytest.fail(f"ours / pyperf's: {ratios}")
 
 
 # LoadGen ----------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_what_a_file_cannot_hold_is_named(part, tmp_path):
 # damage
 
 
-def refused(path, words=""):
+def refused(path, words="."):
     """load raises ValueError of two lines: the file's name and what, then what to do."""
     with pytest.raises(ValueError, match=words) as caught:
         load(path)

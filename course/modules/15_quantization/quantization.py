@@ -1448,6 +1448,10 @@ print(f"blocks in int4, the table in int8: {file_size(mixed):,} bytes, {file_siz
 `skip=["head"]` left the head alone, and the embedding with it, since it is the same weight. A second
 `quantize` then found nothing but those two. So precision can be mixed.
 
+And the accuracy of trained ones? Measured once, on the models that the milestones left behind: the CIFAR-10
+network of 1998 was right on 79.5 % of 3,000 photographs in float32, 79.5 % in int8, 79.4 % with calibrated
+ranges, 78.4 % in int4. The GPT of 2017 answered 74.0 % of 150 new questions in float32, and as many in int8.
+
 ### Error against bits
 
 How many bits does it take? The weights of the patient, rounded to 2 to 8 bits with one scale per layer and
@@ -1495,7 +1499,7 @@ which factor?
 """
 
 # %% demo="faster"
-def best(call, rounds=5):
+def best(call, rounds=3):
     """Milliseconds of the fastest of several calls."""
     times = []
     for _ in range(rounds):
@@ -1517,7 +1521,7 @@ for count in (1, 16, 128):
     eight = best(lambda: integer_product(ints, int_w))
     four = best(lambda: packed_w(Tensor(real)), rounds=1)
     line = f"{count:4} rows      {base:8.2f}    {eight:8.2f} ({eight / base:5.1f}x)   {four:8.2f} ({four / base:5.1f}x)"
-    if count < 128:
+    if count == 1:
         loops = best(lambda: ints.astype(np.int32) @ int_w.T.astype(np.int32), rounds=1)
         line += f"   {loops:8.1f} ({loops / base:5.1f}x)"
     print(line)
@@ -1553,7 +1557,7 @@ So here is the honest table.
 | less memory while it waits | yes, as long as it waits; a call makes a float copy of one layer at a time |
 | faster with large batches | no: the same arithmetic, plus the conversion |
 | faster with one row (decoding) | no: here memory is the limit, and the copy more than doubles its load |
-| faster on hardware with 8-bit products | yes: 2 to 4 times as many per second, and a quarter of the traffic; from C, not from NumPy |
+| faster on hardware with 8-bit products | yes: four 8-bit products fit where one of float32 does, and the traffic is a quarter; from C, not from NumPy |
 
 Where kernels read int8 and convert **in registers**, the single row is where quantization pays most: there,
 time is bytes. Keep both facts apart: *the format* allows speed, *a kernel* has to take it.
@@ -1729,7 +1733,11 @@ describe the architecture in the file as ours does.
 | `layers that are not the course's` | a class of your own | `load(path, classes={"Unit": Unit})` |
 | `could not be broadcast` | a scale of shape (M, 1) where (M,) belongs, or the other way round | `self.scale.data.ravel()`; `keepdims=True` |
 | `could not broadcast` | a row of results that is not the shape of the sum | `left @ right.T` is (N, M) |
-| `cannot reshape` | rows with the wrong number of columns | q.reshape(-1, self.in_features), then (*x.shape[:-1], self.out_features) |
+| `cannot reshape` | rows with the wrong number of columns, or a half byte too many | (-1, self.in_features), then (*x.shape[:-1], self.out_features); cut half bytes to `count` |
+| `truth value of an array` | Python's min, max or round on an array | np.minimum, np.maximum, np.rint work entry by entry |
+| `doesn't define __round__` | Python's round on an array | np.rint |
+| `in its core dimension` | a matrix that is not transposed | `left @ right.T`: (N, K) times (K, M) |
+| `Cannot cast ufunc` | floats added to int32 in place | `.astype(np.int32)` before `+=` |
 | `divide by zero` | a channel of zeros has scale 0 | 1 where the scale is 0 |
 | `invalid value encountered` | 0 / 0: a scale of 0 | 1 where the scale is 0 |
 | `NoneType` | a function gives None, or there is no bias | is a `return` missing? `if self.bias is not None` |

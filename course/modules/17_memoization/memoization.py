@@ -107,9 +107,9 @@ def stamped(model, count):
 
 
 times = stamped(slow, 255) * 1e3
-for first in range(0, 250, 50):
-    mean = times[first : first + 50].mean()
-    print(f"tokens {first + 1:3} to {first + 50:3}   {mean:6.2f} ms each  {'#' * int(4 * mean)}")
+means = times[:250].reshape(5, 50).mean(axis=1)
+for number, mean in enumerate(means):
+    print(f"tokens {50 * number + 1:3} to {50 * number + 50:3}   {mean:6.2f} ms each  {'#' * round(40 * mean / means.max())}")
 
 # %% [markdown]
 """
@@ -1317,8 +1317,7 @@ for keep in (None, 72, 48, 24):
 """
 (A single `f` may become *four* or *five*: both are right.) Beyond the end, `keep` buys speed with sight: the
 fewer tokens begin a new window, the seldomer it has to be filled, and the less the model sees just
-afterwards. Look for a slip in the last line. For counting a few letters are nearly enough; for a story they
-would not be.
+afterwards. For counting a few letters are enough; for a story they would not be.
 
 `trim` goes back to any place in a text and goes on from there. Here the text is read once, and continued
 from three places, the last one first. (The last token before the cut is decoded again, to have its logits.)
@@ -1377,8 +1376,9 @@ print(f"\nGPT-2 XL: {bytes_per_token(big):,} bytes per token, {bytes_per_token(b
 """
 **Time.** The model of the first part, with a context of 512. One uncached step takes what a forward pass
 over all tokens takes: it is timed at 17 lengths, the best of three, and the steps in between are put on
-straight lines. The cached run is timed as it is, step by step. Rows fall by a factor of (n + 1) / 2, that
-is 256 at n = 512. Predict: does time fall by as much?
+straight lines. The cached run is timed step by step. Both count the processor's seconds, so that a busy
+machine does no harm to the longer side. Rows fall by a factor of (n + 1) / 2, about 256 at n = 512.
+Predict: does time fall by as much?
 """
 
 # %% demo="speed_up_by_length"
@@ -1388,9 +1388,10 @@ text = np.random.default_rng(0).integers(0, 512, (1, 512))
 
 
 def seconds_of(call):
-    begin = time.perf_counter()
+    """Seconds of the processor: what other programs take on a busy machine is not in it."""
+    begin = time.process_time()
     call()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 with no_grad():
@@ -1427,11 +1428,14 @@ weights once. What do you expect for 16 texts: the time of one step, 16 times as
 """
 
 # %% demo="batches"
-print("texts   ms per step   tokens per second")
+rates = {}
 for batch in (1, 2, 4, 8, 16, 32):
     cache, tokens = KVCache.for_model(model, batch, capacity=64), np.zeros((batch, 1), dtype=int)
     step = np.median([seconds_of(lambda: decode(model, tokens, cache)) for _ in range(64)])
-    print(f"{batch:5} {step * 1e3:13.2f} {batch / step:12,.0f}  {'#' * round(batch / step / 400)}")
+    rates[batch] = batch / step
+print("texts   ms per step   tokens per second")
+for batch, rate in rates.items():
+    print(f"{batch:5} {batch / rate * 1e3:13.2f} {rate:12,.0f}  {'#' * round(40 * rate / max(rates.values()))}")
 
 # %% [markdown]
 """

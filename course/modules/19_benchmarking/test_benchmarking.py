@@ -366,3 +366,11 @@ def test_pareto_front_is_what_nobody_beats(seed):
 def test_pareto_front_refuses_nan():
     with pytest.raises(ValueError, match="nan"):
         pareto_front([(1.0, math.nan)])
+
+
+def test_streams_take_minimum_and_limit_by_place_too():
+    for run in (
+        single_stream(lambda query: None, [0], Minimum(0.0, 50), 1.0, clock=Clock()),
+        single_stream(lambda query: None, [0], minimum=Minimum(0.0, 50), limit=1.0, clock=Clock()),
+    ):
+        assert run.queries == 50
