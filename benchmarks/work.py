@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import networks
+from benchmarks import decode, networks
 
 Run = Callable[[int], None]
 BATCH, SIZES, CHAIN = 64, (784, 128, 64, 10), 100_000
@@ -158,4 +158,5 @@ WORK: dict[str, dict[str, Callable[[], Run]]] = {
         "torch": lambda: chain(torch_leaf),
     },
     **networks.WORK,
+    **decode.WORK,
 }

@@ -107,9 +107,9 @@ def stamped(model, count):
 
 
 times = stamped(slow, 255) * 1e3
-for first in range(0, 250, 50):
-    mean = times[first : first + 50].mean()
-    print(f"tokens {first + 1:3} to {first + 50:3}   {mean:6.2f} ms each  {'#' * int(4 * mean)}")
+means = times[:250].reshape(5, 50).mean(axis=1)
+for number, mean in enumerate(means):
+    print(f"tokens {50 * number + 1:3} to {50 * number + 50:3}   {mean:6.2f} ms each  {'#' * round(40 * mean / means.max())}")
 
 # %% [markdown]
 """
@@ -446,7 +446,8 @@ def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
     self.values[layer, :, :, self.length : end] = value.data
     if layer == self.layers - 1:
         self.length = end
-    return Tensor(self.keys[layer, :, :, :end]), Tensor(self.values[layer, :, :, :end])
+    keys, values = self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    return Tensor(keys), Tensor(values)  # type: ignore[no-untyped-call]
     ### END SOLUTION
 
 # %% check="KVCache.append" points=6
@@ -692,7 +693,8 @@ def places(padding: np.ndarray, start: int, new: int) -> np.ndarray:
     """
     ### BEGIN SOLUTION
     columns = start + np.arange(new)
-    return np.maximum(columns - padding[:, None], 0)
+    positions: np.ndarray = np.maximum(columns - padding[:, None], 0)
+    return positions
     ### END SOLUTION
 
 # %% check="places" points=2
@@ -720,10 +722,12 @@ def placed(model: Any, x: Tensor, cache: KVCache) -> Tensor:
     positions = model.positions
     if positions is None:
         return x
-    if not cache.padding.any():
-        return positions(x, cache.length)  # type: ignore[no-any-return]
-    table = positions.weight if isinstance(positions, LearnedPositions) else positions.table
-    return x + table[places(cache.padding, cache.length, x.shape[1])]
+    if cache.padding.any():
+        table = positions.weight if isinstance(positions, LearnedPositions) else positions.table
+        x = x + table[places(cache.padding, cache.length, x.shape[1])]
+    else:
+        x = positions(x, cache.length)
+    return x
 
 
 def visible(cache: KVCache, new: int) -> np.ndarray | None:
@@ -777,7 +781,8 @@ def cached_attention(
     keys, values = cache.append(layer, key, value)
     keys, values = attention.shared(keys), attention.shared(values)
     found = scaled_dot_product_attention(query, keys, values, mask)  # (B, H, T, D)
-    return attention.out(attention.merge(found))
+    out: Tensor = attention.out(attention.merge(found))
+    return out
     ### END SOLUTION
 
 # %% check="cached_attention" points=8
@@ -832,8 +837,8 @@ check.raises("5 tokens into a cache of 4", ValueError, lambda: cached_attention(
 `decode(model, tokens, cache)` is `GPT.forward` for new tokens only: the same walk, with three differences.
 Positions are `placed`, the mask is `visible`, attention goes through the cache. Since a block's own
 `forward` knows no cache, you write its two lines here, with `block.attention` and `block.mlp`, `block.norm1`
-and `block.norm2`. No dropout: this is writing, not training. Ask for the mask *before* the first block
-appends.
+and `block.norm2`. No dropout: this is writing, not training. One mask serves all blocks, since the
+length grows only when the last of them has appended.
 
 `check_decode` refuses what cannot work, before anything is stored. `@no_grad()` stands above it: a graph
 that nobody walks back would keep every old step alive.
@@ -872,7 +877,8 @@ def decode(model: Any, tokens: Any, cache: KVCache) -> Tensor:
     for layer, block in enumerate(model.blocks):
         x = x + cached_attention(block.attention, block.norm1(x), cache, layer, mask)
         x = x + block.mlp(block.norm2(x))
-    return model.head(model.norm(x))  # (B, T, dim) @ (dim, V) -> (B, T, V)
+    logits: Tensor = model.head(model.norm(x))  # (B, T, dim) @ (dim, V) -> (B, T, V)
+    return logits
     ### END SOLUTION
 
 # %% check="decode" points=6
@@ -1311,8 +1317,7 @@ for keep in (None, 72, 48, 24):
 """
 (A single `f` may become *four* or *five*: both are right.) Beyond the end, `keep` buys speed with sight: the
 fewer tokens begin a new window, the seldomer it has to be filled, and the less the model sees just
-afterwards. Look for a slip in the last line. For counting a few letters are nearly enough; for a story they
-would not be.
+afterwards. For counting a few letters are enough; for a story they would not be.
 
 `trim` goes back to any place in a text and goes on from there. Here the text is read once, and continued
 from three places, the last one first. (The last token before the cut is decoded again, to have its logits.)
@@ -1371,8 +1376,9 @@ print(f"\nGPT-2 XL: {bytes_per_token(big):,} bytes per token, {bytes_per_token(b
 """
 **Time.** The model of the first part, with a context of 512. One uncached step takes what a forward pass
 over all tokens takes: it is timed at 17 lengths, the best of three, and the steps in between are put on
-straight lines. The cached run is timed as it is, step by step. Rows fall by a factor of (n + 1) / 2, that
-is 256 at n = 512. Predict: does time fall by as much?
+straight lines. The cached run is timed step by step. Both count the processor's seconds, so that a busy
+machine does no harm to the longer side. Rows fall by a factor of (n + 1) / 2, about 256 at n = 512.
+Predict: does time fall by as much?
 """
 
 # %% demo="speed_up_by_length"
@@ -1382,9 +1388,10 @@ text = np.random.default_rng(0).integers(0, 512, (1, 512))
 
 
 def seconds_of(call):
-    begin = time.perf_counter()
+    """Seconds of the processor: what other programs take on a busy machine is not in it."""
+    begin = time.process_time()
     call()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 with no_grad():
@@ -1421,11 +1428,14 @@ weights once. What do you expect for 16 texts: the time of one step, 16 times as
 """
 
 # %% demo="batches"
-print("texts   ms per step   tokens per second")
+rates = {}
 for batch in (1, 2, 4, 8, 16, 32):
     cache, tokens = KVCache.for_model(model, batch, capacity=64), np.zeros((batch, 1), dtype=int)
     step = np.median([seconds_of(lambda: decode(model, tokens, cache)) for _ in range(64)])
-    print(f"{batch:5} {step * 1e3:13.2f} {batch / step:12,.0f}  {'#' * round(batch / step / 400)}")
+    rates[batch] = batch / step
+print("texts   ms per step   tokens per second")
+for batch, rate in rates.items():
+    print(f"{batch:5} {batch / rate * 1e3:13.2f} {rate:12,.0f}  {'#' * round(40 * rate / max(rates.values()))}")
 
 # %% [markdown]
 """
@@ -1614,16 +1624,19 @@ and caches for encoder-decoder models.
 | `in training mode` | dropout would be stored | `model.eval()` |
 | `could not broadcast input array` | heads that were shared before they were stored, another batch, or too long a slice | the cache has `kv_heads` heads; `length : end` |
 | `asked of a table of` | a position beyond the context, or one counted twice | `cache.length` before the append |
-| `(T, S), or (B, 1, 1, S) for scores` | a mask for other columns than the keys have | ask for `visible` before the first block appends: `length` is in it |
 | `inner sizes` | heads not merged, or x has another width | `attention.merge`, then `attention.out` |
 | `'NoneType' object is not callable` | a rotary model has no `model.positions`, others have no `attention.positions` | `if attention.positions is not None` |
 | `object has no attribute 'forward'` | the watch was taken off twice | one `del layer.forward`, in the `finally` |
 | `'NoneType' object has no attribute` | a function without `return` | its last line |
 | `has no attribute 'data'` | an array where a Tensor belongs | append takes Tensors and returns Tensors |
 | `setting an array element with a sequence` | texts of different lengths in one array | `left_padded` |
-| `zero-size array` | texts without tokens were decoded | what is in the window and not in the cache: `written[start + cache.length :]` |
-| `argmax of an empty sequence` | texts without tokens were decoded | `written[start + cache.length :]` |
-| `name 'decode' is not defined` | the cell of decode has not run | run it |
+| `(T, S), or (B, 1, 1, S) for scores` | a mask for other columns than the keys have | `visible(cache, T)` before this step appends; (B, 1, 1, S) for padding |
+| `do not broadcast` | fewer key heads than query heads | `attention.shared` of what append returns |
+| `is not iterable` | append returns nothing | `return` the two Tensors |
+| `boolean index did not match` | the mask stands where the layer's number belongs | `cached_attention(attention, x, cache, layer, mask)` |
+| `be broadcast together` | the padding, (B,), met the columns, (T,) | `padding[:, None]`: texts are rows, columns are columns |
+| `local variable 'rows'` | a variable of the outer function was assigned to | `nonlocal rows` in the inner one |
+| `is not one row of` | choose got a Tensor, or the rows of all tokens | `.data[0, -1]` |
 | the first token is right, the others not | positions counted from 0 for each new token | `cache.length` as start, also for rotary queries and keys |
 | the first block is right, the second not | `length` grew after each block | it grows with the last layer |
 | a text depends on the one before | a cache was used again | `cache.clear()` |

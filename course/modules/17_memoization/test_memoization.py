@@ -99,7 +99,10 @@ def anew(model, text):
         q, k, v = (linear(w, f"{at}.{part}", z) for part in ("query", "key", "value"))
         for head in range(c.heads):
             owner = head // (c.heads // c.key_heads)
-            mine, theirs = slice(head * size, (head + 1) * size), slice(owner * size, (owner + 1) * size)
+            mine, theirs = (
+                slice(head * size, (head + 1) * size),
+                slice(owner * size, (owner + 1) * size),
+            )
             qh, kh = q[:, mine], k[:, theirs]
             if c.positions == "rotary":
                 qh, kh = turned(qh), turned(kh)
@@ -310,7 +313,9 @@ def test_dropout_does_not_get_into_the_cache():
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("knobs", [{}, {"temperature": 0}, {"top_k": 3, "temperature": 0.7}, {"top_p": 0.8}])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"temperature": 0}, {"top_k": 3, "temperature": 0.7}, {"top_p": 0.8}]
+)
 def test_generate_cached_writes_what_generate_writes(name, knobs):
     model = filled(name, seed=8)
     for prompt, count in (([3], 10), ([1, 2, 3, 4], 20), (texts(15, seed=1).tolist(), 4)):
@@ -360,7 +365,9 @@ def test_decode_is_found_when_it_is_called(monkeypatch):
     assert seen == [(1, 3), (1, 1), (1, 1), (2, 1), (2, 1)]
 
 
-@pytest.mark.parametrize("prompt, error", [("text", TypeError), ([], ValueError), ([[1, 2]], ValueError)])
+@pytest.mark.parametrize(
+    "prompt, error", [("text", TypeError), ([], ValueError), ([[1, 2]], ValueError)]
+)
 def test_prompts_that_are_none(prompt, error):
     with pytest.raises(error, match="prompt"):
         generate_cached(filled("gpt2"), prompt, 2)
