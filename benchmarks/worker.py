@@ -26,7 +26,12 @@ def megabytes_of(run: Run) -> float:
 
 def main(row: str, side: str, threads: int) -> None:
     """Prepare the work, then answer until stdin ends."""
-    run = WORK[row][side]()
+    if side == "fast":  # ours, on the kernels of module 18, which share the work themselves
+        from tinytorch.core.acceleration import enable_acceleration
+
+        enable_acceleration(threads)
+        threads = 1
+    run = WORK[row]["ours" if side == "fast" else side]()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     with threadpool_limits(threads):

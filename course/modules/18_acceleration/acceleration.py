@@ -2032,12 +2032,14 @@ _was = vars(_Layer)["forward"]
 switch_on([(_Layer, "forward", _fast)])
 check.equal("after switch_on: the layer, its base", (_Layer().forward(), _Base().forward()), ("fast", "clear base"),
             why="setattr(owner, name, new) on the class: its layers do not know")
-check.true("originals keeps the clear function", originals.get((_Layer, "forward")) is _was,
-           why="under the key (owner, name)")
+_names = {_was: "the clear one", _fast: "the fast one", _faster: "the faster one", None: "nothing"}
+check.equal("what originals keeps", _names[originals.get((_Layer, "forward"))], "the clear one",
+            why="under the key (owner, name), and taken before the new one is set")
 switch_on([(_Layer, "forward", _faster)])
 check.equal("after a second switch_on", _Layer().forward(), "faster", why="the new kernel counts")
-check.true("originals still keeps the clear function", originals.get((_Layer, "forward")) is _was,
-           why="remembered twice, the fast kernel would become the original")
+check.equal("what originals keeps now", _names[originals.get((_Layer, "forward"))], "the clear one",
+            why="remembered twice, the fast kernel would become the original")
+check.equal("entries in originals", len(originals), 1)
 originals.clear()
 originals.update(_kept)
 
