@@ -138,7 +138,7 @@ BROKEN = [
      "def quantize(model, *rest, **options):\n    return model"),
     (12, "optim.compression", "prune_and_still_read", "Pruning.apply = lambda self: None"),
     (12, "optim.compression", "remove_channels_for_good",
-     "def strongest_channels(weight, keep):\n    return np.arange(keep)[::-1]"),
+     "def prune_channels(model, keep):\n    return model"),
     (13, "nn.kvcache", "write_without_reading_again",
      "_append = KVCache.append\ndef _late(self, layer, key, value):\n"
      "    _append(self, layer, key, value)\n"
@@ -160,8 +160,8 @@ BROKEN = [
     (14, "benchmarking", "measure_side_by_side",
      "def noise_verdict(measurement, limit=0.05):\n    return Verdict(True, 'fine')"),
     (14, "benchmarking", "claim_only_what_holds",
-     "def compare(a, b, level=0.95):\n    ratio = float(np.median(np.divide(a, b)))\n"
-     "    return Comparison(ratio, (ratio, ratio), 'faster' if ratio < 1 else 'slower')"),
+     "_whole = summarize\ndef summarize(samples):\n"
+     "    return _whole(np.full(len(samples), np.mean(samples)))"),
     (14, "benchmarking", "see_the_tail",
      "def percentile(latencies, q):\n    return float(np.mean(latencies))"),
     (14, "benchmarking", "choose_what_nobody_beats",

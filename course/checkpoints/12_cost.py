@@ -73,7 +73,9 @@ def _right(model):
 
 
 _model = _train(_reader())
-_whole = _right(_model)
+_whole, _narrow = _right(_model), prune_channels(_model, 0.5)
+_pruned = _train(_reader())
+_pruning = prune(_pruned, sparsity=0.8)
 
 # %% check="say_what_a_network_costs"
 _report = Profiler(_model).report(Tensor(_seen[:50]))
@@ -172,8 +174,6 @@ check.tensor("logits of the file that was read back", _twice[1], _twice[0].data,
              why="the integers and scales are in the file, bit for bit")  # fmt: skip
 
 # %% check="prune_and_still_read"
-_pruned = _train(_reader())
-_pruning = prune(_pruned, sparsity=0.8)
 _train(_pruned, epochs=3, keep=_pruning.apply)
 _weights = [p.data for p in _pruned.parameters() if p.ndim > 1]
 _zeros = sum(int((w == 0).sum()) for w in _weights) / sum(w.size for w in _weights)
@@ -207,7 +207,6 @@ check.true(
 )
 
 # %% check="remove_channels_for_good"
-_narrow = prune_channels(_model, 0.5)
 check.equal(
     "shapes of the weights with half of the channels",
     [p.shape for p in _narrow.parameters() if p.ndim > 1],

@@ -1194,3 +1194,423 @@ check.true(
     why="a temperature draws, and a seed makes the draw again",
     got=_drawn,
 )
+
+
+# %% check="14_profiling.costs"
+from tinytorch.core.layers import Linear, Sequential
+from tinytorch.nn.conv import Conv2d
+from tinytorch.profiling import Machine, Profiler, amdahl, profile_memory, roofline, time_call
+
+
+_net = Sequential(Conv2d(3, 4, 3, padding=1), Linear(5, 2))
+_rows = {row.name: row for row in Profiler(_net).report(Tensor(np.ones((2, 3, 5, 5)))).rows}
+check.equal(
+    "FLOPs of 4 filters of 3x3x3 at 2 x 25 places, and of 5 x 2 weights on 40 rows",
+    [_rows["0"].flops, _rows["1"].flops],
+    [2 * 2 * 25 * 4 * 27 + 2 * 25 * 4, 2 * 40 * 10 + 40 * 2],
+    why="two per weight and place, one for each bias",
+)
+check.equal(
+    "parameters of the two",
+    [_rows["0"].parameters, _rows["1"].parameters],
+    [112, 12],
+    why="4 * 27 + 4 and 10 + 2",
+)
+
+# %% check="14_profiling.memory"
+_use = profile_memory(lambda: (np.ones(200_000), np.ones(50_000))[1])
+check.true(
+    "peak of 1.6 and 0.4 MB, of which 0.4 stay",
+    2.0e6 <= _use.peak < 2.05e6 and 0.4e6 <= _use.live < 0.45e6,
+    why="both were there at one moment; the result holds one",
+    got=(_use.peak, _use.live),
+)
+
+# %% check="14_profiling.time"
+_called = []
+_timing = time_call(lambda: _called.append(1), repeats=4, warmup=2)
+check.equal(
+    "calls, and seconds that were kept",
+    (len(_called), len(_timing.wall)),
+    (6, 4),
+    why="two to warm up, four that count",
+)
+check.true(
+    "seconds of the wall clock",
+    all(s > 0 for s in _timing.wall),
+    why="time passes",
+    got=_timing.wall,
+)
+
+# %% check="14_profiling.laws"
+check.equal("70 % made twice as fast", round(amdahl(0.7, 2), 4), 1.5385, why="1 / (0.3 + 0.35)")
+check.equal(
+    "roofs at 1 and at 100 FLOPs per byte",
+    [roofline(Machine(5e9, 1e9), i) for i in (1, 100)],
+    [1e9, 5e9],
+    why="the bandwidth's below 5 FLOPs per byte, the arithmetic's above",
+)
+
+# %% check="15_quantization.numbers"
+import tempfile
+from pathlib import Path
+
+from tinytorch.optim.quantization import (
+    Observer,
+    QuantizedLinear,
+    Scheme,
+    dequantize_array,
+    load,
+    pack_int4,
+    quantization_parameters,
+    quantize,
+    quantize_array,
+    save,
+    unpack_int4,
+)
+
+for _scheme, _expected in (
+    (Scheme(8), [-127, 64, 0, 25]),
+    (Scheme(8, symmetric=False), [0, 255, 170, 204]),
+):
+    _numbers = np.array([-1.0, 0.5, 0.0, 0.2], dtype=np.float32)
+    _scale, _zero = quantization_parameters(_numbers, _scheme)
+    check.equal(
+        f"-1, 0.5, 0 and 0.2 by {_scheme}",
+        quantize_array(_numbers, _scale, _zero, _scheme).tolist(),
+        _expected,
+        why="round(x / scale) + zero point",
+    )
+    check.true(
+        "their error in steps",
+        float(
+            np.max(
+                np.abs(
+                    dequantize_array(
+                        quantize_array(_numbers, _scale, _zero, _scheme), _scale, _zero
+                    )
+                    - _numbers
+                )
+                / _scale
+            )
+        )
+        <= 0.501,
+        why="half a step at most",
+    )
+_nibbles = np.array([-8, 7, 3, -1, 0], dtype=np.int8)
+check.equal(
+    "five numbers of 4 bits: bytes, and back",
+    (pack_int4(_nibbles).nbytes, unpack_int4(pack_int4(_nibbles), (5,)).tolist()),
+    (3, [-8, 7, 3, -1, 0]),
+    why="two in a byte",
+)
+
+# %% check="15_quantization.layers"
+_rng = np.random.default_rng(15)
+_layer, _x = Linear(6, 4), _rng.normal(size=(5, 6)).astype(np.float32)
+_layer.weight.data[...] = _rng.normal(size=(4, 6)) * np.array([[1], [1], [100], [1]])
+_small = QuantizedLinear.from_layer(_layer).eval()
+_clear, _rough = _layer(Tensor(_x)).data, _small(Tensor(_x)).data
+check.true(
+    "largest error of a row's outputs, as a share of that output's spread",
+    float((np.abs(_rough - _clear) / _clear.std(axis=0)).max()) < 0.1,
+    why="eight bits for weights, one scale per output: the loud row does not drown the others",
+    got=float((np.abs(_rough - _clear) / _clear.std(axis=0)).max()),
+)
+_observer = Observer()
+for _batch in ([0.0, 1.0], [-3.0, 0.5]):
+    _observer.observe(np.array(_batch, dtype=np.float32))
+check.equal(
+    "range seen in two batches",
+    (float(_observer.low), float(_observer.high)),
+    (-3.0, 1.0),
+    why="the smallest and the largest so far",
+)
+
+# %% check="15_quantization.files"
+_net = Sequential(Linear(30, 40), Linear(40, 3)).eval()
+with tempfile.TemporaryDirectory() as _folder:
+    _sizes, _same = [], []
+    for _model in (_net, quantize(_net)):
+        save(_model, Path(_folder) / "m.pt")
+        _sizes.append((Path(_folder) / "m.pt").stat().st_size)
+        _back = load(Path(_folder) / "m.pt").state_dict()
+        _same.append(all(np.array_equal(a, _back[n]) for n, a in _model.state_dict().items()))
+check.true(
+    "bytes of a file, whole and of 8 bits",
+    _sizes[1] < 0.6 * _sizes[0],
+    why="1,320 weights are a byte each",
+    got=_sizes,
+)
+check.equal("arrays read back bit for bit", _same, [True, True], why="a file forgets nothing")
+
+# %% check="16_compression.pruning"
+from tinytorch.core.optimizers import Adam
+from tinytorch.optim.compression import (
+    DistillationLoss,
+    load_sparse,
+    low_rank,
+    prune,
+    prune_channels,
+    save_sparse,
+)
+
+_net = Sequential(Linear(4, 3), Linear(3, 2))
+_net[0].weight.data[...] = np.arange(1, 13).reshape(3, 4)
+_net[1].weight.data[...] = np.arange(-3, 3).reshape(2, 3) * 10 - 5
+_pruning = prune(_net, sparsity=0.5)
+check.equal(
+    "zeros in both weights, half of 18 pruned over all",
+    [int((layer.weight.data == 0).sum()) for layer in _net],
+    [7, 2],
+    why="the nine nearest to 0: 1 to 7, -5 and 5",
+)
+_optimizer = Adam(_net.parameters(), lr=0.1)
+for _parameter in _net.parameters():
+    _parameter.grad = np.ones_like(_parameter.data)
+_optimizer.step()
+_pruning.apply()
+check.equal(
+    "zeros after a step and apply()",
+    sum(int((layer.weight.data == 0).sum()) for layer in _net),
+    9,
+    why="the mask holds against the optimizer",
+)
+
+# %% check="16_compression.smaller"
+_thin = prune_channels(Sequential(Conv2d(1, 4, 3), Conv2d(4, 2, 3)), 0.5)
+check.equal(
+    "shapes with half of the channels",
+    [p.shape for p in _thin.parameters() if p.ndim == 4],
+    [(2, 1, 3, 3), (2, 2, 3, 3)],
+    why="channels go, and so do their inputs behind",
+)
+_layer = Linear(6, 5)
+_layer.weight.data[...] = np.outer(np.arange(1, 6), np.arange(6))
+_pair, _x = low_rank(_layer, 1), np.ones((2, 6), dtype=np.float32)
+check.tensor(
+    "a layer of rank 1 as two",
+    _pair(Tensor(_x)),
+    _layer(Tensor(_x)).data,
+    atol=1e-4,
+    why="its weight is a column times a row",
+)
+with tempfile.TemporaryDirectory() as _folder:
+    save_sparse(_net, Path(_folder) / "s.pt")
+    _other = Sequential(Linear(4, 3), Linear(3, 2))
+    load_sparse(_other, Path(_folder) / "s.pt")
+check.true(
+    "weights from a sparse file",
+    all(np.array_equal(a, _other.state_dict()[n]) for n, a in _net.state_dict().items()),
+    why="storage changes nothing",
+)
+_same = Tensor(np.array([[2.0, -1.0, 0.5]]))
+check.true(
+    "the teacher's part where student and teacher agree",
+    abs(DistillationLoss(temperature=2.0, alpha=1.0)(_same, _same, np.array([0])).item()) < 1e-6,
+    why="two equal distributions are no distance apart",
+)
+
+# %% check="17_memoization.decode"
+from tinytorch.nn import kvcache
+from tinytorch.nn.kvcache import KVCache, generate_batch, generate_cached
+from tinytorch.nn.transformer import GPT, GPTConfig
+
+
+def _writer(**kinds):
+    model, rng = (
+        GPT(GPTConfig(11, 12, dim=8, heads=4, layers=2, **kinds)).eval(),
+        np.random.default_rng(17),
+    )
+    for parameter in model.parameters():
+        parameter.data[...] = rng.normal(size=parameter.shape) * 0.5 + (parameter.ndim == 1)
+    return model
+
+
+for _kinds in ({}, {"positions": "rotary", "kv_heads": 2}):
+    _model, _ids = _writer(**_kinds), np.random.default_rng(1).integers(0, 11, (2, 9))
+    _cache = KVCache.for_model(_model, 2)
+    _parts = [
+        kvcache.decode(_model, _ids[:, a:b], _cache).data for a, b in ((0, 5), (5, 6), (6, 9))
+    ]
+    check.tensor(
+        f"logits of 9 tokens read as 5, 1 and 3, {_kinds}",
+        Tensor(np.concatenate(_parts, axis=1)),
+        _model(_ids).data,
+        atol=1e-4,
+        why="what was read need not be read again",
+    )
+
+# %% check="17_memoization.generate"
+_model = _writer()
+check.equal(
+    "20 tokens, with the cache and without",
+    generate_cached(_model, [1, 2], 20, temperature=0),
+    generate(_model, [1, 2], 20, temperature=0),
+    why="also beyond the context of 12",
+)
+check.equal(
+    "two prompts of different lengths, together and alone",
+    generate_batch(_model, [[3], [4, 5, 6, 7]], 8, temperature=3.0, seed=1),
+    [
+        generate(_model, prompt, 8, temperature=3.0, seed=seed)
+        for seed, prompt in ((1, [3]), (2, [4, 5, 6, 7]))
+    ],
+    why="filling must not be seen",
+)
+_rows, _up = [], _model.blocks[1].mlp.up
+_up.forward = lambda x: _rows.append(x.size // x.shape[-1]) or Linear.forward(_up, x)
+generate_cached(_model, [1, 2], 6, temperature=0)
+check.true(
+    "rows through the last block for 6 tokens after 2",
+    7 <= sum(_rows) <= 8,
+    why="each token once",
+    got=sum(_rows),
+)
+
+# %% check="18_acceleration.same"
+from tinytorch.core.acceleration import accelerated, acceleration_enabled
+from tinytorch.core.activations import ReLU
+from tinytorch.core.layers import Flatten
+from tinytorch.core.losses import CrossEntropyLoss
+from tinytorch.nn.conv import BatchNorm2d, MaxPool2d
+
+
+def _gradients(model, x, y):
+    """Output and gradients of one step, and the largest of each."""
+    model.zero_grad()
+    logits = model(x)
+    CrossEntropyLoss()(logits.reshape(-1, logits.shape[-1]), y).backward()
+    return [logits.data, *(p.grad for p in model.parameters())]
+
+
+manual_seed(18)
+_eyes = Sequential(
+    Conv2d(3, 16, 3, padding=1, bias=False),
+    BatchNorm2d(16),
+    ReLU(),
+    Conv2d(16, 16, 3, padding=1),
+    MaxPool2d(2),
+    ReLU(),
+    Conv2d(16, 4, 3, stride=2),
+    Flatten(),
+    Linear(16, 8),
+    ReLU(),
+    Linear(8, 3),
+)
+_seen = Tensor(np.random.default_rng(2).normal(size=(4, 3, 10, 10)))
+_text = np.random.default_rng(3).integers(0, 11, (3, 12))
+for _name, _model, _given, _wanted in (
+    ("a network of convolutions", _eyes, _seen, np.arange(4) % 3),
+    ("a transformer", _writer(), _text, _text.ravel()),
+):
+    _clear = _gradients(_model, _given, _wanted)
+    with accelerated(threads=1):
+        _fast = _gradients(_model, _given, _wanted)
+    _apart = max(
+        float(np.abs(a - b).max() / (np.abs(a).max() + 1e-3)) for a, b in zip(_clear, _fast)
+    )
+    check.true(
+        f"{_name}: output and gradients on both kinds of kernels, apart",
+        _apart < 1e-3,
+        why="other kernels, the same numbers",
+        got=_apart,
+    )
+
+# %% check="18_acceleration.restored"
+with accelerated(threads=1):
+    _inside = acceleration_enabled()
+check.equal(
+    "switched on inside of the block, and behind it",
+    (_inside, acceleration_enabled()),
+    (True, False),
+    why="everything is as it was",
+)
+
+# %% check="19_benchmarking.measure"
+from tinytorch.benchmarking import (
+    Measurement,
+    bootstrap_interval,
+    compare,
+    interleave,
+    noise_verdict,
+    pareto_front,
+    percentile,
+    warm_up,
+)
+
+
+class _Clock:
+    """Moves when work is done, by `seconds` at a pace."""
+
+    def __init__(self, pace=lambda now: 1.0):
+        self.now, self.pace = 0.0, pace
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        def function():
+            self.now += seconds * self.pace(self.now)
+
+        return function
+
+
+_clock = _Clock()
+_found = interleave(
+    {"one": _clock.work(0.004), "two": _clock.work(0.008)},
+    rounds=12,
+    seconds=0.02,
+    clock=_clock,
+    kernel=_clock.work(0.001),
+)
+check.true(
+    "seconds of functions of 4 and 8 ms",
+    np.allclose(_found["one"].samples, 0.004) and np.allclose(_found["two"].samples, 0.008),
+    why="time of a block, divided by its repetitions",
+    got=_found["one"].samples[:3],
+)
+_clock = _Clock(lambda now: 1 + 9 * np.exp(-now / 0.5))
+warm_up(_clock.work(0.05), clock=_clock)
+check.true(
+    "pace after the warm-up",
+    _clock.pace(_clock.now) < 1.4,
+    why="1 is steady",
+    got=_clock.pace(_clock.now),
+)
+
+# %% check="19_benchmarking.claims"
+_rng = np.random.default_rng(19)
+_one, _two = np.exp(_rng.normal(0, 0.05, (2, 40)))
+check.equal(
+    "verdicts on noise, and on half the time",
+    [compare(_one, _two).verdict, compare(_one / 2, _two).verdict],
+    ["no difference", "faster"],
+    why="a claim needs an interval without 1",
+)
+_low, _high = bootstrap_interval(_one)
+check.true(
+    "interval of a median around 1",
+    0.9 < _low < _high < 1.1,
+    why="40 samples with 5 % noise",
+    got=(_low, _high),
+)
+_slowing = Measurement("slowing", tuple(np.linspace(1, 2, 20)), tuple(np.linspace(1, 2, 20)), 1)
+check.true(
+    "verdict on a machine that slows down",
+    not noise_verdict(_slowing).valid,
+    why="its own kernel took twice the time at the end",
+)
+check.equal(
+    "p50 of 1 to 100 ms",
+    percentile([i / 1000 for i in range(1, 101)], 50),
+    0.05,
+    why="nearest rank",
+)
+check.raises("p99 of ten", ValueError, lambda: percentile([1.0] * 10, 99), why="too few to know")
+check.equal(
+    "who is beaten by nobody",
+    pareto_front([(1, 3), (2, 2), (3, 3)]),
+    [0, 1],
+    why="(2, 2) beats (3, 3)",
+)
