@@ -174,9 +174,10 @@ def verdict(rows: dict[str, Any]) -> dict[str, Any]:
     return {"valid": True, "reason": reason, "remedy": ""}
 
 
-def screen_count(rows: dict[str, Any]) -> str:
+def _rounds(rows: dict[str, Any]) -> str:
+    """`15 rounds of 7 benchmarks`, of what is measured side by side."""
     rounds = max((len(row["samples"]) for row in rows.values()), default=0)
-    return f"{rounds} rounds of {len(rows)} benchmarks"
+    return f"{rounds} rounds of {len(rows)} functions side by side"
 
 
 def reference_seconds(sessions: int, show: Show) -> dict[str, list[float]]:
