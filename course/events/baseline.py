@@ -1,4 +1,4 @@
-"""The work that `tito benchmark baseline` times: small, always the same, and checked before it counts.
+"""What `tito benchmark baseline` times: small, always the same, and checked before it counts.
 
 Each function prepares one benchmark and returns its Work. What baseline.toml says a benchmark
 `needs` is built when its function is called; `built` is the last module that is. Fixed sizes and

@@ -110,7 +110,7 @@ def _told(measurement: Any) -> dict[str, Any]:
 
 
 def too_fast(job: Job, found: Mapping[str, Any]) -> dict[str, str]:
-    """Why a time cannot be true, by benchmark: the work takes so many FLOPs, and nothing is so fast.
+    """Why a time cannot be true, by benchmark: so many FLOPs take longer, whoever does them.
 
     The limit is `fastest`, or `lead` times what the matmul beside it reached if that is less.
     """
@@ -208,7 +208,7 @@ def wanted(model: Any) -> tuple[int, ...]:
     """The size of what its first layer with a weight reads: (features,) or (channels,)."""
     for layer in model.modules():
         weight = getattr(layer, "weight", None)
-        shape = getattr(layer, "shape", None) or getattr(weight, "shape", ())
+        shape = tuple(getattr(layer, "shape", None) or getattr(weight, "shape", ()))
         if len(shape) in (2, 4):
             return (shape[1],) if len(shape) == 2 else (shape[1], 0)
     raise Refused(
@@ -424,11 +424,15 @@ def memory(job: Job, folder: Path) -> dict[str, Any]:
     if gpt := text_model(model):
         import numpy as np
 
-        tokens = np.array([_prompt(gpt, job)])
-        infer, how = (lambda: answer(gpt, tokens)), f"reads {tokens.size} tokens"
+        reader, x = gpt, np.array([_prompt(gpt, job)])
+        how = f"reads {x.size} tokens"
     else:
-        x = one_input(model, job)
-        infer, how = (lambda: answer(model, x)), f"one input {x.shape[1:]}"
+        reader, x = model, one_input(model, job)
+        how = f"one input {x.shape[1:]}"
+
+    def infer() -> Any:
+        return answer(reader, x)
+
     infer()  # what is made once, is made now
     found = [traced(infer) for _ in range(job["rounds"])]
     return {"peak": [peak for peak, _ in found], "live": [live for _, live in found],
@@ -485,8 +489,18 @@ def _weights(model: Any) -> int:
     return sum(found.values())
 
 
+def reads(job: Job, folder: Path) -> dict[str, Any]:
+    """Which data set a model is made for, by the shape of its input."""
+    model = load(job)
+    if text_model(model):
+        return {"dataset": "tinytalks"}
+    sizes = {64: "digits", 784: "mnist", 3072: "cifar10"}
+    return {"dataset": sizes.get(one_input(model, job).size, "")}
+
+
 TRACKS: dict[str, Callable[[Job, Path], dict[str, Any]]] = {
     "baseline": baseline, "accuracy": accuracy, "speed": speed, "memory": memory, "size": size,
+    "reads": reads,
 }  # fmt: skip
 
 

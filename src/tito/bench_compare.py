@@ -134,7 +134,7 @@ def sign_test(only_a: int, only_b: int) -> float:
     (1.0, 0.03125)
     """
     n, few = only_a + only_b, min(only_a, only_b)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n)
+    return min(1.0, float(2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n))
 
 
 def _size(a: Record, b: Record) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Benchmark records: JSON files of a workspace's benchmarks/ folder, checked before they are believed.
+"""Benchmark records: JSON files in a workspace's benchmarks/, checked before they are believed.
 
 A record keeps what was measured (samples, raw predictions), so that its figures can be computed
 again when it is read. It names a machine only roughly, and no person and no place.
@@ -23,7 +23,7 @@ from tito.workspace import Workspace
 SCHEMA = 1
 KINDS = ("baseline", "accuracy", "speed", "size", "memory", "capstone")
 Record = dict[str, Any]
-_HEAD: dict[str, type] = {
+HEAD: dict[str, type] = {
     "kind": str, "date": str, "tito": str, "course": str, "harness": str, "origin": str,
     "machine": dict, "threads": int,
 }  # fmt: skip
@@ -70,7 +70,7 @@ def records(ws: Workspace, kind: str) -> list[Path]:
 
 
 def digest(record: Record) -> str:
-    """Checksum of everything else in a record: tells an edited or a damaged one, not a forged one."""
+    """Checksum of everything else in a record: it tells an edit or a damage, not a forgery."""
     bare = {key: value for key, value in record.items() if key != "digest"}
     text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -141,7 +141,7 @@ def problem(record: Any) -> str:
         return "it is no record of tito benchmark"
     if record["schema"] != SCHEMA:
         return f"its schema is {record['schema']}, this tito reads {SCHEMA}"
-    for key, kind in _HEAD.items():
+    for key, kind in HEAD.items():
         if not isinstance(record.get(key), kind):
             return f"it has no {key}"
     if record["kind"] not in KINDS:
@@ -203,8 +203,8 @@ def count_right(predictions: list[Any], answers: list[Any]) -> int:
 
 
 def _size(record: Record) -> str:
-    fine = _positive(record["bytes"]) and all(_positive(r["bytes"]) for r in record["types"].values())
-    return "" if fine else "it has no bytes"
+    sizes = [record["bytes"], *(row["bytes"] for row in record["types"].values())]
+    return "" if all(map(_positive, sizes)) else "it has no bytes"
 
 
 def _memory(record: Record) -> str:

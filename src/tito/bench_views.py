@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     from tito.bench_records import Record
     from tito.workspace import Workspace
 
-rows = exhibits.rows
+LABEL = 12
 STAYS = "Nothing was sent anywhere: the record stays on this machine."
 GOOD = {"faster": screen.good, "better": screen.good, "less": screen.good}
 BAD = {"slower": screen.warm, "worse": screen.warm, "more": screen.warm}
+
+
+def rows(label: str, text: str) -> list[str]:
+    """`  label       text`, wrapped under the text."""
+    indent = " " * (LABEL + 2)
+    first, *rest = screen.wrap(text, indent, "  " + label.ljust(LABEL))
+    return ["  " + screen.dim(label.ljust(LABEL)) + first[LABEL + 2 :], *rest]
 
 
 def seconds(value: float) -> str:
@@ -60,12 +67,13 @@ def baseline(ws: Workspace, result: Result, every: list[dict[str, Any]]) -> list
     text += rows("milestones", f"{passed}/{total} passed")
     text += ["", *table(record, result, every), ""]
     of = screen.count(record["of"][1], "benchmark")
-    scored = f"{record['score']:.1f}, where {record['reference']} is 100 ({record['of'][0]} of {of})"
+    score = f"{record['score']:.1f}"
+    scored = f"{score}, where {record['reference']} is 100 ({record['of'][0]} of {of})"
     first, *rest = rows("score", scored)
-    text += [first.replace(f"{record['score']:.1f}", screen.bold(f"{record['score']:.1f}"), 1), *rest]
+    text += [first.replace(score, screen.bold(score), 1), *rest]
     text += verdict(record["verdict"])
     text += rows("record", str(ws.relative(result.path)))
-    for name, blame in result.failed.items():
+    for blame in result.failed.values():
         text += ["", *exhibits.blame(blame)]
     return [*text, *screen.wrap(STAYS)]
 
@@ -100,9 +108,9 @@ def table(record: Record, result: Result, every: list[dict[str, Any]]) -> list[s
 
 
 def _end(ws: Workspace, result: Result) -> list[str]:
-    record = result.record
-    whose = f"{record['origin']}, {screen.count(record['threads'], 'thread')}, {record['loaded_by']}"
-    return [*rows("method", record["how"]), *rows("origin", whose),
+    r = result.record
+    whose = f"{r['origin']}, {screen.count(r['threads'], 'BLAS thread')}, {r['loaded_by']}"
+    return [*rows("method", r["how"]), *rows("origin", whose),
             *rows("record", str(ws.relative(result.path)))]  # fmt: skip
 
 
@@ -119,7 +127,7 @@ def accuracy(ws: Workspace, result: Result) -> list[str]:
 def speed(ws: Workspace, result: Result) -> list[str]:
     """Rates with their intervals, latencies as far as the queries support them, the verdict."""
     r, text = result.record, origin(result.record)
-    labels = {"write": "writing", "first": "first token", "one": "one by one", "batch": "in batches"}
+    labels = {"write": "writing", "first": "first token", "one": "one by one", "batch": "in batch"}
     for name, row in r["queries"].items():
         low, high = (seconds(end) for end in row["interval"])
         rate = f"{digits(row['rate'])} {r['unit']}/s, " if name != "first" else ""
@@ -140,7 +148,8 @@ def memory(ws: Workspace, result: Result) -> list[str]:
         found = sorted(r[name])
         low, high = screen.size(found[0]), screen.size(found[-1])
         same = low if low == high else f"{low} to {high}"
-        text += rows(name, f"{screen.size(found[len(found) // 2])} {what} ({same} in {len(found)} runs)")
+        middle = screen.size(found[len(found) // 2])
+        text += rows(name, f"{middle} {what} ({same} in {len(found)} runs)")
     return [*text, *rows("model", f"{screen.size(r['held'])} of arrays"), *_end(ws, result)]
 
 
@@ -150,9 +159,40 @@ def size(ws: Workspace, result: Result) -> list[str]:
     text = [*origin(r), *rows("file", f"{screen.size(r['bytes'])} ({r['bytes']:,} bytes)")]
     text += rows("parameters", f"{r['parameters']:,}")
     for dtype, row in sorted(r["types"].items()):
-        text += rows(dtype, f"{row['numbers']:,} numbers in {screen.count(row['arrays'], 'array')}, "
-                     f"{screen.size(row['bytes'])}")  # fmt: skip
+        arrays = screen.count(row["arrays"], "array")
+        text += rows(dtype, f"{row['numbers']:,} numbers in {arrays}, {screen.size(row['bytes'])}")
     return [*text, *rows("spread", "none: bytes are counted, not measured"), *_end(ws, result)]
+
+
+# Capstone ----------------------------------------------------------------------------------------
+
+
+def capstone(ws: Workspace, result: Result) -> list[str]:
+    """Each track's points and figures, what people still have to say, and the sum."""
+    r, text = result.record, origin(result.record)
+    for name, track in r["tracks"].items():
+        said = [_figure(name, side, figure) for side, figure in track["figures"].items()]
+        said += [f"no trained {side} model here" for side in track["missing"]]
+        points = "-" if track["points"] is None else f"{track['points']:.1f}"
+        text += rows(name, f"{points:>5} of {track['of']}  {'; '.join(said)}")
+    text += rows("review", f"{'-':>5} of {r['review']['of']}  pending: people read the report")
+    whole = r["of"] + r["review"]["of"]
+    text += rows("score", f"{r['score']:.1f} of the {r['of']} points that are measured, of {whole}")
+    text += rows("sessions", f"{len(r['measured'])}, the median of each figure")
+    noisy = [f"{side}: {found['reason']}" for session in r["measured"]
+             for side, found in session.items() if not found["valid"]]  # fmt: skip
+    if noisy:
+        text += rows("noise", f"INVALID in {len(noisy)} of the speeds: {noisy[0]}")
+    whose = f"{r['origin']}, {screen.count(r['threads'], 'thread')}"
+    return [*text, *rows("origin", whose), *rows("record", str(ws.relative(result.path)))]
+
+
+def _figure(track: str, side: str, found: dict[str, Any]) -> str:
+    if found["unit"] == "accuracy":
+        return f"{found['median']:.1%} of {found['dataset']}"
+    word = "as fast" if track == "speed" else "smaller"
+    low, high = digits(found["low"]), digits(found["high"])
+    return f"{side} {digits(found['median'])} times {word} ({low} to {high})"
 
 
 # Two records -------------------------------------------------------------------------------------

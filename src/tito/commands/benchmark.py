@@ -19,8 +19,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 DATASETS = ("cifar10", "digits", "mnist", "tinytalks")
 model_option = click.option("--model", type=FILE, required=True, metavar="FILE",
                             help="A model that tinytorch.save wrote.")  # fmt: skip
-length_option = click.option("--input-length", type=click.IntRange(1), metavar="TOKENS",
-                             help="Tokens that a text model reads; else half its context.")
+length_option = click.option(
+    "--input-length",
+    type=click.IntRange(1),
+    metavar="TOKENS",
+    help="Tokens that a text model reads; else half its context.",
+)
 
 
 @click.group(cls=Group)
@@ -66,7 +70,11 @@ def accuracy(model: Path, dataset: str, as_json: bool) -> None:
     from tito import bench, bench_views
 
     ws, _ = here()
-    result = _measured(ws, as_json, lambda: bench.accuracy(ws, model, dataset, _show))
+
+    def run() -> Result:
+        return bench.keep(ws, bench.accuracy(ws, model, dataset, _show))
+
+    result = _measured(ws, as_json, run)
     _tell(ws, result, as_json, lambda: bench_views.accuracy(ws, result))
 
 
@@ -78,7 +86,9 @@ def accuracy(model: Path, dataset: str, as_json: bool) -> None:
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
               help="About how long to measure.")  # fmt: skip
 @json_option
-def speed(model: Path, input_length: int | None, tokens: int, seconds: float, as_json: bool) -> None:
+def speed(
+    model: Path, input_length: int | None, tokens: int, seconds: float, as_json: bool
+) -> None:
     """How fast a model answers, one query after the other.
 
     \b
@@ -89,9 +99,11 @@ def speed(model: Path, input_length: int | None, tokens: int, seconds: float, as
     from tito import bench, bench_views
 
     ws, _ = here()
-    result = _measured(
-        ws, as_json, lambda: bench.speed(ws, model, _show, input_length, tokens, seconds)
-    )
+
+    def run() -> Result:
+        return bench.keep(ws, bench.speed(ws, model, _show, input_length, tokens, seconds))
+
+    result = _measured(ws, as_json, run)
     _tell(ws, result, as_json, lambda: bench_views.speed(ws, result))
 
 
@@ -103,7 +115,7 @@ def size(model: Path, as_json: bool) -> None:
     from tito import bench, bench_views
 
     ws, _ = here()
-    result = _measured(ws, as_json, lambda: bench.size(ws, model, _show))
+    result = _measured(ws, as_json, lambda: bench.keep(ws, bench.size(ws, model, _show)))
     _tell(ws, result, as_json, lambda: bench_views.size(ws, result))
 
 
@@ -116,8 +128,40 @@ def memory(model: Path, input_length: int | None, as_json: bool) -> None:
     from tito import bench, bench_views
 
     ws, _ = here()
-    result = _measured(ws, as_json, lambda: bench.memory(ws, model, _show, input_length))
+
+    def run() -> Result:
+        return bench.keep(ws, bench.memory(ws, model, _show, input_length))
+
+    result = _measured(ws, as_json, run)
     _tell(ws, result, as_json, lambda: bench_views.memory(ws, result))
+
+
+@group.command()
+@click.option(
+    "--model",
+    "models",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A model to enter; repeatable. Else olympics/*/model.pt, milestones/*/model.pt.",
+)
+@json_option
+def capstone(models: tuple[Path, ...], as_json: bool) -> None:
+    """The Olympics score of your trained models, in three sessions.
+
+    Vision and language by their accuracy (20 points each), speed and compression (20 each) against
+    the milestones' plain models. The last 20 points are given by people, and are pending here. A
+    track without a trained model says so. Takes some minutes.
+    """
+    from tito import bench, bench_capstone, bench_views
+
+    ws, _ = here()
+
+    def run() -> Result:
+        return bench.keep(ws, bench_capstone.run(ws, models, _show))
+
+    result = _measured(ws, as_json, run)
+    _tell(ws, result, as_json, lambda: bench_views.capstone(ws, result))
 
 
 @group.command()
@@ -133,7 +177,8 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     from tito import bench_compare, bench_records, bench_views
 
     found = bench_compare.compare(bench_records.read(a), bench_records.read(b))
-    command = f"tito benchmark {found.kind}" + " --help" * (found.kind not in ("baseline", "capstone"))
+    alone = found.kind in ("baseline", "capstone")
+    command = f"tito benchmark {found.kind}{'' if alone else ' --help'}"
     if as_json:
         return screen.say_json({**found.as_dict(), "next": command})
     screen.say_lines(bench_views.comparison((a.name, b.name), found))

@@ -123,7 +123,8 @@ def machine(sessions: int) -> None:
     """Measure this machine as a reference for `tito benchmark baseline`.
 
     Prints the table of seconds for course/events/baseline.toml, measured with the course's own
-    modules 01 to 13. A new machine gets a new number: scores against the old one stay what they are.
+    modules 01 to 13. A new machine gets a new number: scores against the old one keep their
+    meaning.
     """
     from tito import bench
 
