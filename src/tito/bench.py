@@ -6,6 +6,7 @@ Everything is measured in a child process (`tito.bench_child`) by the course's o
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -97,12 +98,12 @@ def _blame(told: dict[str, Any], name: str) -> Blame:
 
 def built(progress: Progress) -> int:
     """The last module that is completed with all before it; 0 for none."""
-    last = 0
-    for module in course.modules():
-        if not progress.is_completed(module.id):
-            break
-        last = module.number
-    return last
+    return _last(lambda module: progress.is_completed(module.id))
+
+
+def _last(there: Callable[[course.Module], bool]) -> int:
+    """The number of the last module before the first that is not there."""
+    return sum(1 for _ in itertools.takewhile(there, course.modules()))
 
 
 def whose(progress: Progress) -> tuple[str, int]:
@@ -113,7 +114,7 @@ def whose(progress: Progress) -> tuple[str, int]:
     last = built(progress)
     if last >= MODELS:
         return "student", last
-    return "reference", max(m.number for m in course.modules() if m.exists)
+    return "reference", _last(lambda module: module.exists)
 
 
 # Baseline ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import time
 import tracemalloc
@@ -25,6 +26,9 @@ WARM, SECONDS, ROUNDS = 6, 0.05, 20  # of the tracks: blocks, and how many of th
 BATCH = 64  # inputs at once, of what is not text
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10's pixels, as milestone 1998 has
 INK = {8: 16, 28: 255}  # side of a digit -> the value of full ink, as milestone 1986 has
+
+
+_TYPE = re.compile(r'"type": ?"(\w+)"')  # of a layer, in what a model file says of itself
 
 
 class Refused(Exception):
@@ -177,12 +181,12 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        about = json.loads(header.pop("__metadata__")["tinytorch"])
+        about = str(header.pop("__metadata__")["tinytorch"])
         arrays = {
             name: (str(row["dtype"]), [int(n) for n in row["shape"]], row["data_offsets"])
             for name, row in header.items()
         }
-        return {"bytes": len(raw), "arrays": arrays, "types": [str(t) for t in about["types"]]}
+        return {"bytes": len(raw), "arrays": arrays, "types": _TYPE.findall(about)}
     except OSError as error:
         raise Refused(f"{path.name}: {error.strerror}\nNext: name a model file") from None
     except (ValueError, KeyError, TypeError, AttributeError, MemoryError):
@@ -208,7 +212,7 @@ def wanted(model: Any) -> tuple[int, ...]:
     """The size of what its first layer with a weight reads: (features,) or (channels,)."""
     for layer in model.modules():
         weight = getattr(layer, "weight", None)
-        shape = tuple(getattr(layer, "shape", None) or getattr(weight, "shape", ()))
+        shape: Any = getattr(layer, "shape", None) or getattr(weight, "shape", ())
         if len(shape) in (2, 4):
             return (shape[1],) if len(shape) == 2 else (shape[1], 0)
     raise Refused(
@@ -470,9 +474,9 @@ def size(job: Job, folder: Path) -> dict[str, Any]:
         row["arrays"], row["numbers"] = row["arrays"] + 1, row["numbers"] + count
         row["bytes"] += end - start
     model = load(job)
-    return {"bytes": header["bytes"], "types": types, "parameters": _weights(model), "how": (
-        "the file's length; types from its header; parameters of the model that it loads")
-    }  # fmt: skip
+    how = "the file's length; types from its header; parameters of the model that it loads"
+    return {"bytes": header["bytes"], "types": types, "parameters": _weights(model), "how": how,
+            **surroundings()}  # fmt: skip
 
 
 def _weights(model: Any) -> int:

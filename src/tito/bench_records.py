@@ -69,6 +69,19 @@ def records(ws: Workspace, kind: str) -> list[Path]:
     return sorted(found, key=lambda path: (path.stem.partition("-")[0], len(path.stem), path.stem))
 
 
+def comparable(ws: Workspace, record: Record, path: Path) -> Path | None:
+    """The newest other record that measures the same: kind, suite, data set, unit."""
+    for other in reversed(records(ws, record["kind"])):
+        if other != path:
+            try:
+                found = read(other)
+            except BenchError:
+                continue
+            if all(found.get(key) == record.get(key) for key in ("suite", "dataset", "unit")):
+                return other
+    return None
+
+
 def digest(record: Record) -> str:
     """Checksum of everything else in a record: it tells an edit or a damage, not a forgery."""
     bare = {key: value for key, value in record.items() if key != "digest"}

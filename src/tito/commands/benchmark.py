@@ -226,8 +226,7 @@ def _next(ws: Workspace, result: Result) -> str:
         return next((blame.next for blame in result.failed.values()), "tito system doctor")
     if record["kind"] == "baseline" and not record["verdict"]["valid"]:
         return "tito benchmark baseline"
-    earlier = bench_records.records(ws, record["kind"])[:-1]
-    if earlier:
-        names = " ".join(str(ws.relative(path)) for path in (result.path, earlier[-1]))
+    if earlier := bench_records.comparable(ws, record, result.path):
+        names = " ".join(str(ws.relative(path)) for path in (result.path, earlier))
         return f"tito benchmark compare {names}"
     return overview.next_command(Progress.load(ws))
