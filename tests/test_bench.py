@@ -5,6 +5,7 @@ Nothing here asserts a time: clocks are fake, or the limit is one that no machin
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import subprocess
@@ -153,7 +154,7 @@ def net(*sizes: int) -> Any:
     from tinytorch import Linear, ReLU, Sequential, manual_seed
 
     manual_seed(0)
-    layers = [Linear(a, b) for a, b in zip(sizes, sizes[1:])]
+    layers = [Linear(a, b) for a, b in itertools.pairwise(sizes)]
     return Sequential(layers[0], *(part for layer in layers[1:] for part in (ReLU(), layer)))
 
 
@@ -446,9 +447,8 @@ def test_accuracies_are_compared_question_by_question() -> None:
 
 def test_bytes_are_exact_and_memory_differs_only_beyond_its_spread() -> None:
     base = records.head("size", "student", TOLD)
-    assert verdicts(base | {"bytes": 10, "parameters": 5}, base | {"bytes": 20, "parameters": 5}) == [
-        "less", "no difference"
-    ]  # fmt: skip
+    small, large = (base | {"bytes": size, "parameters": 5} for size in (10, 20))
+    assert verdicts(small, large) == ["less", "no difference"]
     base = records.head("memory", "student", TOLD) | {"live": [1, 1, 1], "held": 4}
     assert verdicts(base | {"peak": [5, 6, 7]}, base | {"peak": [7, 8, 9]})[0] == "no difference"
     assert verdicts(base | {"peak": [5, 6, 6]}, base | {"peak": [7, 8, 9]})[0] == "less"

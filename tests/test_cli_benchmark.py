@@ -1,4 +1,4 @@
-"""`tito benchmark` as a learner calls it: output, JSON, exit codes. What is timed is a stub, but once."""
+"""`tito benchmark` as a learner calls it: output, JSON, exit codes. What is timed is a stub."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the child would have found; a test changes it."""
     seconds = bench.suite()["reference"]["seconds"]
     rows = {name: row(seconds[name] / 2) for name in ("matmul", "elementwise", "reduction")}
-    told: dict[str, Any] = {"benchmarks": rows, "failed": {}, "clock": "CPU time", **TOLD}
+    told = {"benchmarks": rows, "failed": {}, "clock": "CPU time", **TOLD}
     monkeypatch.setattr(bench, "_measure", lambda *_: json.loads(json.dumps(told)))
     return told
 
@@ -61,9 +61,9 @@ def test_baseline_says_set_up_milestones_score_and_that_nothing_is_sent(
 ) -> None:
     text = tito("benchmark", "baseline").stdout
     assert text.startswith("tinytorch: student (")
-    for said in ("✓ verified: NumPy 2.0, openblas 0.3 on 1 thread", "0/6 passed", "built by 09_spatial",
-                 "200.0, where reference machine 1 is 100 (3 of 7 benchmarks)", "VALID: 15 rounds",
-                 "Nothing was sent anywhere"):  # fmt: skip
+    for said in ("✓ verified: NumPy 2.0, openblas 0.3 on 1 thread", "0/6 passed",
+                 "built by 09_spatial", "Nothing was sent anywhere",
+                 "200.0, where reference machine 1 is 100 (3 of 7 benchmarks)", "VALID: 15 rounds"):  # fmt: skip
         assert said in text
     assert text.splitlines()[-1] == "Next: tito module start 01"
     [path] = bench_records.records(ws, "baseline")
@@ -80,15 +80,18 @@ def test_baseline_for_programs_is_one_object(ws: Workspace, measured: dict[str, 
 def test_noise_is_told_with_its_remedy(ws: Workspace, measured: dict[str, Any]) -> None:
     measured["benchmarks"]["reduction"] = row(1e-3, valid=False)
     lines = tito("benchmark", "baseline").stdout
-    assert "INVALID: reduction: the machine is busy. Close other programs." in " ".join(lines.split())
+    said = "INVALID: reduction: the machine is busy. Close other programs."
+    assert said in " ".join(lines.split())
     assert lines.splitlines()[-1] == "Next: tito benchmark baseline"
 
 
 def test_second_baseline_suggests_the_comparison(ws: Workspace, measured: dict[str, Any]) -> None:
     tito("benchmark", "baseline")
-    words = tito("benchmark", "baseline").stdout.splitlines()[-1].removeprefix("Next: tito ").split()
+    last = tito("benchmark", "baseline").stdout.splitlines()[-1]
+    words = last.removeprefix("Next: tito ").split()
     text = tito(*words).stdout
-    assert text.count("no difference") == 3 and text.splitlines()[-1] == "Next: tito benchmark baseline"
+    assert text.count("no difference") == 3
+    assert text.splitlines()[-1] == "Next: tito benchmark baseline"
     rows = json.loads(tito(*words, "--json").stdout)["rows"]
     assert [r["ratio"] for r in rows] == [1.0] * 3
 
@@ -96,8 +99,8 @@ def test_second_baseline_suggests_the_comparison(ws: Workspace, measured: dict[s
 def test_what_failed_names_its_module_and_ends_with_1(
     ws: Workspace, measured: dict[str, Any]
 ) -> None:
-    measured["failed"] = {"mlp_step": {"what": "ZeroDivisionError: no", "rows": [["where", "there"]],
-                                       "dotted": "core.optimizers"}}  # fmt: skip
+    told = {"what": "ZeroDivisionError: no", "rows": [["where", "there"]]}
+    measured["failed"] = {"mlp_step": told | {"dotted": "core.optimizers"}}
     text = tito("benchmark", "baseline", code=1).stdout
     assert "it stopped with ZeroDivisionError" in text and "06_optimizers" in text
     assert text.splitlines()[-1] == "Next: tito module test 06"
@@ -166,8 +169,8 @@ def test_accuracy(ws: Workspace, model: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_speed(ws: Workspace, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = {"name": "SingleStream", "queries": 7, "duration": 10.0, "maximum": 1.5,
-                "percentiles": {"p50": 0.5}, "valid": False, "why": "7 queries in 10 s."}  # fmt: skip
+    scenario = {"name": "SingleStream", "queries": 7, "percentiles": {"p50": 0.5},
+                "valid": False, "why": "7 queries in 10 s."}  # fmt: skip
     answered(monkeypatch, queries={"write": row(0.5), "first": row(0.25)}, unit="tokens",
              units={"write": 16, "first": 1}, scenario=scenario)  # fmt: skip
     text, data = both("speed", "--model", "m.pt", "--input-length", "8")
@@ -201,7 +204,8 @@ def test_capstone_shows_what_is_pending(
 ) -> None:
     labels = [7] * 1000
     answered(monkeypatch, dataset="digits", predictions=labels, queries={"one": row(1e-6)},
-             unit="inputs", units={"one": 1}, scenario={}, bytes=10**6, types={}, parameters=1)  # fmt: skip
+             unit="inputs", units={"one": 1}, scenario={}, bytes=10**6, types={},
+             parameters=1)  # fmt: skip
     result = tito("benchmark", "capstone", "--model", "m.pt")
     text = " ".join(result.stdout.split())
     for said in ("language - of 20 no trained language model here", "review - of 20 pending",
