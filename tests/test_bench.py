@@ -415,6 +415,11 @@ def test_equal_runs_are_no_different_and_half_the_time_is_faster() -> None:
     assert verdicts(one, one) == ["no difference"] * 3
     assert verdicts(baseline_record(0.5), one) == ["faster"] * 3
     assert verdicts(baseline_record(2.0), one) == ["slower"] * 3
+    noisy = baseline_record(0.5)
+    noisy["benchmarks"]["matmul"]["valid"] = False
+    assert verdicts(noisy, one) == ["too noisy to say", "faster", "faster"]
+    noisy["benchmarks"]["elementwise"]["spread"] = 0.6
+    assert verdicts(noisy, one)[1] == "no difference"
     assert verdicts(baseline_record(1.02), one) == ["no difference"] * 3  # below the resolution
 
 

@@ -66,7 +66,7 @@ def elementwise(built: int) -> Work:
 
 def reduction(built: int) -> Work:
     """Sums over rows and over columns, and the largest of all."""
-    x = normal(2 * SIZE, SIZE)
+    x = normal(SIZE, SIZE)
 
     def run() -> tuple[Any, ...]:
         return x.sum(axis=0), x.sum(axis=1), x.max()

@@ -10,6 +10,9 @@ from tito import bench_child
 from tito.bench_records import BenchError, Record
 
 
+RESOLUTION = 0.05  # of speeds: what differs by less between two runs is not told apart
+
+
 @dataclass(frozen=True)
 class Row:
     """One figure of A against the same of B: ratio A / B, its interval if it has one, a verdict."""
@@ -82,7 +85,7 @@ def _baseline(a: Record, b: Record) -> list[Row]:
 
 
 def _speed(a: Record, b: Record) -> list[Row]:
-    return _times(a, b, "queries", 0.03)
+    return _times(a, b, "queries", RESOLUTION)
 
 
 def _times(a: Record, b: Record, key: str, least: float) -> list[Row]:
@@ -97,7 +100,10 @@ def _paired(name: str, a: dict[str, Any], b: dict[str, Any], same: bool, least: 
     harness, rounds = bench_child.harness(), min(len(a["samples"]), len(b["samples"]))
     first, second = (_relative(row, same)[:rounds] for row in (a, b))
     found = harness.compare(first, second)
+    least = max(least, a["spread"], b["spread"])  # two runs differ by more than the rounds of one
     told = found.verdict if abs(found.ratio - 1) > least else "no difference"
+    if not (a["valid"] and b["valid"]):
+        told = "too noisy to say"
     interval = (float(found.interval[0]), float(found.interval[1]))
     return Row(name, a["median"], b["median"], "s", float(found.ratio), interval, told)
 
