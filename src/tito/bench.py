@@ -132,7 +132,8 @@ def baseline(ws: Workspace, show: Show) -> Result:
     passed = sum(row.state == "passed" for row in milestones.standings(progress))
     record = records.head("baseline", "student", found) | {
         "suite": [table["id"], table["version"]],
-        "reference": table["reference"]["name"], "resolution": table["resolution"],
+        "clock": found["clock"], "reference": table["reference"]["name"],
+        "resolution": table["resolution"],
         "milestones": [passed, len(course.milestones())],
         "modules": last, "benchmarks": rows,
         "missing": {b["name"]: owner(b) for b in table["benchmark"] if b["needs"] > last},

@@ -72,6 +72,7 @@ def baseline(ws: Workspace, result: Result, every: list[dict[str, Any]]) -> list
     first, *rest = rows("score", scored)
     text += [first.replace(score, screen.bold(score), 1), *rest]
     text += verdict(record["verdict"])
+    text += rows("method", f"{record['clock']}, median of the rounds, by the harness of module 19")
     text += rows("record", str(ws.relative(result.path)))
     for blame in result.failed.values():
         text += ["", *exhibits.blame(blame)]
