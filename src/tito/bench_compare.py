@@ -9,7 +9,6 @@ from typing import Any
 from tito import bench_child
 from tito.bench_records import BenchError, Record
 
-
 RESOLUTION = 0.05  # of speeds: what differs by less between two runs is not told apart
 
 
