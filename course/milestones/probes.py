@@ -1201,7 +1201,6 @@ from tinytorch.core.layers import Linear, Sequential
 from tinytorch.nn.conv import Conv2d
 from tinytorch.profiling import Machine, Profiler, amdahl, profile_memory, roofline, time_call
 
-
 _net = Sequential(Conv2d(3, 4, 3, padding=1), Linear(5, 2))
 _rows = {row.name: row for row in Profiler(_net).report(Tensor(np.ones((2, 3, 5, 5)))).rows}
 check.equal(

@@ -22,6 +22,7 @@ COMMANDS = {
     "hint": "The next hint for an exercise.",
     "notebook": "Open notebooks, or convert them.",
     "milestone": "Run what your framework can do by now.",
+    "benchmark": "Measure your framework, and the models it made.",
     "checkpoint": "Answer for a capability with running code.",
     "data": "Find, fetch and verify data sets.",
     "system": "Look at the machine and the installation.",
@@ -36,6 +37,7 @@ _ERRORS = {
     ("tito.workspace", "WorkspaceError"): USAGE,
     ("tito.source", "SourceError"): ENVIRONMENT,
     ("tito.data", "DataError"): ENVIRONMENT,
+    ("tito.bench_records", "BenchError"): USAGE,
 }
 
 

@@ -114,3 +114,19 @@ def journey(folder: Path | None, last: int, everything: bool, milestones: bool) 
             click.echo(str(error), err=True)
             sys.exit(1)
         click.echo(f"the journey took {time.perf_counter() - began:.0f} s")
+
+
+@group.command()
+@click.option("--sessions", type=click.IntRange(3), default=15, show_default=True,
+              help="Child processes; each figure is the median of theirs.")  # fmt: skip
+def machine(sessions: int) -> None:
+    """Measure this machine as a reference for `tito benchmark baseline`.
+
+    Prints the table of seconds for course/events/baseline.toml, measured with the course's own
+    modules 01 to 13. A new machine gets a new number: scores against the old one keep their
+    meaning.
+    """
+    from tito import bench
+
+    screen.say_lines(bench.reference_table(sessions, lambda line: screen.say(line, err=True)))
+    screen.next_step("paste it into course/events/baseline.toml, under the next number")
