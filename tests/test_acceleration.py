@@ -54,7 +54,9 @@ def both(ours, theirs, *arrays, rtol=1e-4, atol=1e-5):
         np.testing.assert_allclose(x.grad, y.grad.numpy(), **close)
 
 
-CONV = list(product((1, 2, 3), (0, 1, 2), (1, 2, 3, 5), [(7, 7), (8, 5)], [(3, 4), (16, 17)]))
+CONV = list(
+    product((1, 2, 3), (0, 1, 2), (1, 2, 3, 5), [(7, 7), (8, 5)], [(1, 1), (3, 4), (16, 17)])
+)
 
 
 @pytest.mark.parametrize("stride, padding, k, size, channels", CONV)
@@ -306,6 +308,14 @@ def test_a_checkpoint_resumes_exactly(name):
     again.load_state_dict(weights)
     resumed.load_state_dict(state)
     assert train(again, resumed, (3, 6)) == wanted
+
+
+def test_an_array_that_somebody_holds_stays_the_weight():
+    model, driver = made(cnn, OPTIMIZERS["Adam"])
+    held = [p.data for p in model.parameters()]
+    train(model, driver, (0, 3))
+    assert driver not in fast.flats
+    assert all(p.data is a for p, a in zip(model.parameters(), held, strict=True))
 
 
 def test_a_copied_model_is_its_own():
