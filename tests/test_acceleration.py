@@ -25,6 +25,8 @@ from tinytorch.nn.conv import BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.nn.embedding import Embedding
 from tinytorch.nn.transformer import GPT, MLP, GPTConfig, LayerNorm
 
+from tito import probes
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,7 +56,9 @@ def both(ours, theirs, *arrays, rtol=1e-4, atol=1e-5):
         np.testing.assert_allclose(x.grad, y.grad.numpy(), **close)
 
 
-CONV = list(product((1, 2, 3), (0, 1, 2), (1, 2, 3, 5), [(7, 7), (8, 5)], [(3, 4), (16, 17)]))
+CONV = list(
+    product((1, 2, 3), (0, 1, 2), (1, 2, 3, 5), [(7, 7), (8, 5)], [(1, 1), (3, 4), (16, 17)])
+)
 
 
 @pytest.mark.parametrize("stride, padding, k, size, channels", CONV)
@@ -308,6 +312,14 @@ def test_a_checkpoint_resumes_exactly(name):
     assert train(again, resumed, (3, 6)) == wanted
 
 
+def test_an_array_that_somebody_holds_stays_the_weight():
+    model, driver = made(cnn, OPTIMIZERS["Adam"])
+    held = [p.data for p in model.parameters()]
+    train(model, driver, (0, 3))
+    assert driver not in fast.flats
+    assert all(p.data is a for p, a in zip(model.parameters(), held, strict=True))
+
+
 def test_a_copied_model_is_its_own():
     model, driver = made(cnn, OPTIMIZERS["Adam"])
     train(model, driver, (0, 3))
@@ -410,15 +422,23 @@ def test_decoding_writes_the_same_tokens(options):
 # The rest of the tests, accelerated ---------------------------------------------------------------
 
 
+def test_the_milestones_probes_find_nothing():
+    space: dict[str, object] = {}
+    for step in probes.steps(13):
+        exec(compile(step.source, step.label, "exec"), space)
+    assert fast.acceleration_enabled()
+
+
 def accelerated_pytest(*arguments):
     env = os.environ | {"TINYTORCH_ACCELERATION": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
 def test_all_earlier_tests_pass_accelerated(threads):
     if threads == 2:  # the child's crew has as many threads as it may use
         parity = sorted(str(path) for path in (ROOT / "tests").glob("test_*parity*.py"))
+        parity.append("tests/test_kvcache.py")
         hidden = sorted(str(path) for path in (ROOT / "course/modules").glob("*/test_*.py"))
         done = accelerated_pytest(*parity, *hidden)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
