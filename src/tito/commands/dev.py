@@ -113,7 +113,8 @@ def journey(folder: Path | None, last: int, everything: bool, milestones: bool) 
         except steps.JourneyError as error:
             click.echo(str(error), err=True)
             sys.exit(1)
-        click.echo(f"the journey took {time.perf_counter() - began:.0f} s")
+        seconds, peak = time.perf_counter() - began, steps.peak_megabytes()
+        click.echo(f"the journey took {seconds:.0f} s; no command had more than {peak:.0f} MB")
 
 
 @group.command()
