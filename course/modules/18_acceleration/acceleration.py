@@ -932,7 +932,8 @@ def winograd_weight(g: np.ndarray, x: np.ndarray, padding: int, form: Form) -> n
         split = piece.reshape(-1, th, m, tw, m, o).transpose(2, 4, 0, 1, 3, 5)
         np.copyto(tiles.reshape(split.shape), split)
         back = both_ways(from_result, tiles, "product").reshape(-1, count, o)
-        return data.reshape(-1, count, c).transpose(0, 2, 1) @ back
+        product: np.ndarray = data.reshape(-1, count, c).transpose(0, 2, 1) @ back
+        return product
 
     total: Any = sum(crew.run(work, pieces(len(x), TILES // (th * tw))))
     filters: np.ndarray = both_ways(
@@ -949,7 +950,9 @@ def gemm_weight(
     o, c = g.shape[3], x.shape[3]
 
     def work(part: slice) -> np.ndarray:
-        return columns(x[part], kernel, stride, padding).T @ g[part].reshape(-1, o)
+        rows: np.ndarray = columns(x[part], kernel, stride, padding).T
+        product: np.ndarray = rows @ g[part].reshape(-1, o)
+        return product
 
     total: np.ndarray = sum(crew.run(work, pieces(len(x), IMAGES)))
     return total.reshape(*kernel, c, o).transpose(3, 2, 0, 1)
@@ -2187,7 +2190,8 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 def _centred(a: np.ndarray) -> np.ndarray:
     """Each row without its mean."""
-    return a - a.mean(axis=-1, keepdims=True)
+    centred: np.ndarray = a - a.mean(axis=-1, keepdims=True)
+    return centred
 
 
 def _bias_of(linear: Any) -> np.ndarray:
