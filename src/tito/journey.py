@@ -17,7 +17,8 @@ from pathlib import Path
 from tito import course, export, solutions, source
 from tito.course import Module
 
-EMBEDDED = {"1986_mlp": "tinydigits", "1998_cnn": "tinydigits", "2017_transformer": "tinytalks"}
+EMBEDDED = {"1986_mlp": "tinydigits", "1998_cnn": "tinydigits", "2017_transformer": "tinytalks",
+            "2024_production": "tinydigits"}  # fmt: skip
 
 
 class JourneyError(Exception):

@@ -38,7 +38,7 @@ def sizes(part: Part, made: Made) -> dict[str, int]:
 def waterfall(part: Part, made: Made, path: Path) -> Path:
     """Seconds with their intervals, bytes, and right answers with theirs, a column per stage."""
     names, unit = GATE.STAGES[part.function], "image" if part.function == "vision" else "answer"
-    figure, axes = pictures.figure(1, 3, width=8.6, height=2.9)
+    figure, axes = pictures.figure(1, 3, width=10.5, height=2.9)
     top, middle, bottom = axes[:, 0]
     for shift, what in ((-0.2, "one"), (0.2, "many")):
         _times(top, part, made, what, shift)
@@ -64,7 +64,8 @@ def waterfall(part: Part, made: Made, path: Path) -> Path:
 
 def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
     """Bars of one kind of time; the line is the interval of the median."""
-    label = {"one": "one at a time", "many": "many at a time"}[what]
+    sizes_ = sorted({int(made.history[f"{name}, {what}: work"][0]) for name in GATE.raced(part, what)})
+    label = " or ".join(map(str, sizes_)) + " at a time"
     for place, name in enumerate(GATE.STAGES[part.function]):
         if name not in GATE.raced(part, what):
             continue
@@ -120,4 +121,6 @@ def plane(judged: Judged, path: Path) -> Path:
                           xytext=(6, 6), textcoords="offset points")  # fmt: skip
         axes.set(xscale="log", xlabel="kB of the file", ylabel="% right, held out", title=name)
         axes.set_xlim(min(across) / 1.6, max(across) * 3.2)
+        axes.set_xticks(across, [f"{x:,.1f}" for x in across])
+        axes.minorticks_off()
     return pictures.save(figure, path)

@@ -310,8 +310,9 @@ def language(questions, answers, seed=0, epochs=None, extra=None):
     ones = {s.name: (lambda stage=s: reader.one(stage, asked), s.fast, 1) for s in stages}
     rounds = FEW if epochs else ROUNDS
     history |= race(ones, "one", rounds)
-    group = [asked] * TOGETHER  # the same work, so that the times can be compared
-    many = {s.name: (lambda net=s.net: reader.many(net, group), s.fast, TOGETHER)
+    together = BATCH if epochs else TOGETHER
+    group = [asked] * together  # the same work, so that the times can be compared
+    many = {s.name: (lambda net=s.net: reader.many(net, group), s.fast, together)
             for s in stages if s.name in ("cache", "unpacked")}  # fmt: skip
     history |= race({"first": ones["first"], **many}, "many", rounds)
     history["asked"] = [len(asked), sorted(lengths)[len(lengths) // 2]]
@@ -460,12 +461,14 @@ def recorded(milestone, *parts):
 
 
 def main():
-    """What 1998 and 2017 left, optimised and asked about what it has not seen."""
+    """What 1998 and 2017 left, optimised and asked about what it has not seen. --epochs 4: shorter."""
     sys.stdout.reconfigure(errors="replace")
     print(f"tinytorch: {tinytorch.origin}")
     part, weights = recorded("1998_cnn", "tinydigits loops", "cifar10 cnn")
     data = load_tinydigits() if part == "tinydigits loops" else load_cifar10()
-    model = vision(data.train_images, data.train_labels, extra=weights)["model"]
+    words = sys.argv[1:]
+    short = int(words[words.index("--epochs") + 1]) if "--epochs" in words else None
+    model = vision(data.train_images, data.train_labels, epochs=short, extra=weights)["model"]
     said = predict(model, data.test_images[:500])
     for stage, logits in zip(model.stages, said):
         right = (logits.argmax(axis=1) == data.test_labels[:500]).mean()
@@ -473,7 +476,7 @@ def main():
     merges = recorded("2017_transformer", "tinytalks")[1]
     talks = load_tinytalks()
     questions, answers, *_ = zip(*talks.train)
-    model = language(questions, answers, extra=merges)["model"]
+    model = language(questions, answers, epochs=short, extra=merges)["model"]
     reader, asked = Reader(merges["merges"]), talks.test[:20]
     said = predict(model, [pair[0] for pair in asked])
     for stage, texts in zip(model.stages, said):
