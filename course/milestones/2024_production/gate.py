@@ -31,11 +31,19 @@ STAGES = {
     "language": ("first", "cache", "kernels", "integers", "unpacked"),
 }
 RACED = {"language, many": ("first", "cache", "unpacked")}  # else every stage was timed
-OWNERS = {"kernels": "18_acceleration", "channels": "16_compression", "cache": "17_memoization",
-          "integers": "15_quantization", "unpacked": "15_quantization"}  # fmt: skip
+OWNERS = {
+    "kernels": "18_acceleration",
+    "channels": "16_compression",
+    "cache": "17_memoization",
+    "integers": "15_quantization",
+    "unpacked": "15_quantization",
+}
 SEEN = 2000  # photographs held out
-FASTER, SMALLER, SOONER, WORSE = 10.0, 4.0, 0.1, 0.02  # the last: a share of right answers
-PIXELS = {"vision": {3: 32, 1: 8}}
+KEEP = {3: 0.5, 4: 0.625}  # share of the channels that stay, by the axes of the images
+SMALLER, SOONER, WORSE = 4.0, 0.1, 0.02  # times, seconds, a share of right answers
+# Ten times, but not for photographs: 1998's kernel is one matrix product already, and runs near the
+# machine's peak. What its CNN can lose within two points and minutes of tuning is in MEASURED.md.
+FASTER = {"digits": 10.0, "photographs": 2.5, "language": 10.0}
 ANSWER, END, ROOM = 510, 511, 40  # tokens of 2017
 
 
@@ -56,12 +64,21 @@ def parts(options: Options, left: Mapping[str, Mapping[str, Made]]) -> list[Part
             )
     d: Any = data.load_cifar10() if colour else data.load_tinydigits()
     talks = data.load_tinytalks()
-    arrays = [np.array([pair[i] for pair in pairs]) for pairs in (talks.train, talks.test)
-              for i in (0, 1)]  # fmt: skip
-    images = (d.train_images, d.train_labels, d.test_images[:SEEN], d.test_labels[:SEEN])
+    asked, said, new, right = (
+        np.array([pair[i] for pair in pairs]) for pairs in (talks.train, talks.test) for i in (0, 1)
+    )
+    seen, labels = d.test_images[:SEEN], d.test_labels[:SEEN]
     return [
-        Part("vision", "vision", *images, extra=seeing[name].after),
-        Part("language", "language", *arrays, extra=answering["tinytalks"].after),
+        Part(
+            "vision",
+            "vision",
+            d.train_images,
+            d.train_labels,
+            seen,
+            labels,
+            extra=seeing[name].after,
+        ),
+        Part("language", "language", asked, said, new, right, extra=answering["tinytalks"].after),
     ]
 
 
@@ -100,7 +117,7 @@ def read(raw: Array) -> File | None:
 
 
 def integers(stored: Array, shape: tuple[int, ...]) -> Array:
-    """Signed ones as they are; of uint8 the two halves of every byte, the low one first, from -8 to 7."""
+    """Signed ones as they are; of uint8 both halves of every byte, the low one first, -8 to 7."""
     if stored.dtype != np.uint8:
         return stored.astype(np.float32)
     halves = np.stack([stored & 15, stored >> 4], axis=1).ravel().astype(np.int8)
@@ -113,8 +130,9 @@ def integers(stored: Array, shape: tuple[int, ...]) -> Array:
 
 def layers(file: File) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(number, kind, what is told of it) of every layer of a Sequential."""
-    for key in sorted((k for k in file.tree if k[:1] == "." and k[1:].isdigit()), key=lambda k: int(k[1:])):
-        yield key[1:], file.tree[key]["type"].removeprefix("Quantized"), file.tree[key]
+    for number in sorted(int(key[1:]) for key in file.tree if key[1:].isdigit()):
+        told = file.tree[f".{number}"]
+        yield str(number), told["type"].removeprefix("Quantized"), told
 
 
 def see(file: File, images: Array) -> Array:
@@ -128,9 +146,11 @@ def scaled(images: Array) -> Array:
     """Pixels as 1998 has them."""
     if images.ndim == 3:
         return (images[:, None] / 16).astype(np.float32)
-    middle, spread = (np.array(v).reshape(3, 1, 1) for v in
-                      ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))  # fmt: skip
-    return ((images - middle) / spread).astype(np.float32)
+    middle, spread = (
+        np.array(v).reshape(3, 1, 1) for v in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+    )
+    rows: Array = ((images - middle) / spread).astype(np.float32)
+    return rows
 
 
 def _see(file: File, x: Array) -> Array:
@@ -154,8 +174,11 @@ def _see(file: File, x: Array) -> Array:
 
 def widths(file: File) -> list[int]:
     """Outputs of the convolutions and linear layers, in order."""
-    return [len(file.arrays[f"{name}.weight"]) for name, kind, _ in layers(file)
-            if kind in ("Conv2d", "Linear")]  # fmt: skip
+    return [
+        len(file.arrays[f"{name}.weight"])
+        for name, kind, _ in layers(file)
+        if kind in ("Conv2d", "Linear")
+    ]
 
 
 def spoken(file: File) -> dict[str, Array]:
@@ -177,8 +200,9 @@ def talker() -> Any:
 def flops(file: File, part: Part, tokens: int = 1) -> int:
     """FLOPs of the convolutions and linear layers: for one image, or for so many tokens."""
     if part.function == "language":
-        found = sum(a.size for name, a in file.arrays.items()
-                    if ".attention." in name or ".mlp." in name)  # fmt: skip
+        found = sum(
+            a.size for name, a in file.arrays.items() if ".attention." in name or ".mlp." in name
+        )
         return 2 * tokens * (found + file.arrays["embedding.weight"].size)
     total, side = 0, part.held_out.shape[-1]
     for name, kind, told in layers(file):
@@ -201,9 +225,15 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network: what it says, its files, its times."""
     files = {name.removesuffix("/file"): read(raw) for name, raw in made.after.items()}
     broken = [name for name, file in files.items() if file is None]
-    yield Finding("files", not broken, "every file is a model file", "safetensors with a description",
-                  f"{', '.join(broken)} cannot be read", "15_quantization",
-                  "read here byte for byte, by the published format")  # fmt: skip
+    yield Finding(
+        "files",
+        not broken,
+        "every file is a model file",
+        "safetensors with a description",
+        f"{', '.join(broken)} cannot be read",
+        "15_quantization",
+        "read here byte for byte, by the published format",
+    )
     whole = {name: file for name, file in files.items() if file is not None}
     yield _kept(part, whole["first"])
     yield from (_images if part.function == "vision" else _answers)(part, made, whole)
@@ -221,14 +251,22 @@ def compare(judged: dict[str, tuple[Part, Made]]) -> Iterator[Finding]:
 def _kept(part: Part, file: File) -> Finding:
     """The first file has every number that the earlier milestone recorded."""
     assert part.extra is not None
-    recorded = sorted(float(np.abs(a).sum()) for n, a in part.extra.items()
-                      if n not in ("merges", "gpt.head.weight"))  # fmt: skip
+    recorded = sorted(
+        float(np.abs(a).sum())
+        for n, a in part.extra.items()
+        if n not in ("merges", "gpt.head.weight")
+    )
     stored = sorted(float(np.abs(a).sum()) for a in file.arrays.values())
     same = len(recorded) == len(stored) and np.allclose(recorded, stored, rtol=1e-6)
-    return Finding("kept", same, "the first file holds the weights that were recorded",
-                   f"{len(recorded)} arrays as they were",
-                   f"{len(stored)} arrays, or other numbers", "15_quantization",
-                   "what is measured as the beginning must be the network of that milestone")  # fmt: skip
+    return Finding(
+        "kept",
+        same,
+        "the first file holds the weights that were recorded",
+        f"{len(recorded)} arrays as they were",
+        f"{len(stored)} arrays, or other numbers",
+        "15_quantization",
+        "what is measured as the beginning must be the network of that milestone",
+    )
 
 
 def _images(part: Part, made: Made, files: dict[str, File]) -> Iterator[Finding]:
@@ -238,19 +276,31 @@ def _images(part: Part, made: Made, files: dict[str, File]) -> Iterator[Finding]
     for name in ("first", "kernels"):
         yield _agrees(name, said[name], first, OWNERS.get(name, "09_spatial"))
     old, new = widths(files["first"]), widths(files["channels"])
-    wanted = [*(max(1, round(w * 0.5)) for w in old[:-1]), old[-1]]
-    yield Finding("removed", new == wanted, "the channels that are pruned are gone",
-                  f"{wanted} channels of {old}", f"{new}", "16_compression",
-                  "a mask that is only written down saves neither time nor bytes")  # fmt: skip
+    wanted = [*(max(1, round(w * KEEP[part.held_out.ndim])) for w in old[:-1]), old[-1]]
+    yield Finding(
+        "removed",
+        new == wanted,
+        "the channels that are pruned are gone",
+        f"{wanted} channels of {old}",
+        f"{new}",
+        "16_compression",
+        "a mask that is only written down saves neither time nor bytes",
+    )
     yield _strongest(part, made)
     second = see(files["channels"], part.held_out)
     yield _agrees("channels", said["channels"], second, "16_compression")
     third = see(files["integers"], part.held_out)
     yield _agrees("unpacked", said["unpacked"], third, "15_quantization")
     gap = float(np.abs(said["integers"] - third).mean() / np.abs(third).mean())
-    yield Finding("integer arithmetic", gap < 0.1, "integers times integers say nearly the same",
-                  "within 10 % on average", f"{gap:.1%} apart", "15_quantization",
-                  "inputs are rounded to eight bits too: the logits move, but little")  # fmt: skip
+    yield Finding(
+        "integer arithmetic",
+        gap < 0.1,
+        "integers times integers say nearly the same",
+        "within 10 % on average",
+        f"{gap:.1%} apart",
+        "15_quantization",
+        "inputs are rounded to eight bits too: the logits move, but little",
+    )
 
 
 def _agrees(name: str, said: Array, found: Array, guilty: str) -> Finding:
@@ -266,9 +316,15 @@ def _strongest(part: Part, made: Made) -> Finding:
     whole, cut = part.extra[name], made.before["cut/0.weight"]
     strength = np.abs(whole).sum(axis=(1, 2, 3))
     best = np.sort(np.argsort(-strength, kind="stable")[: len(cut)])
-    return Finding("strongest", np.allclose(whole[best], cut), "the strongest filters stay",
-                   f"those numbered {best.tolist()}", "others", "16_compression",
-                   "a filter's strength is the sum of its magnitudes")  # fmt: skip
+    return Finding(
+        "strongest",
+        np.allclose(whole[best], cut),
+        "the strongest filters stay",
+        f"those numbered {best.tolist()}",
+        "others",
+        "16_compression",
+        "a filter's strength is the sum of its magnitudes",
+    )
 
 
 def _answers(part: Part, made: Made, files: dict[str, File]) -> Iterator[Finding]:
@@ -278,11 +334,15 @@ def _answers(part: Part, made: Made, files: dict[str, File]) -> Iterator[Finding
     yield _likeliest(gate, "first", rows["first"], whole, 1e-2, "13_transformers")
     for name, what in (("cache", "one at a time"), ("together", "many at a time")):
         wrong = np.flatnonzero((rows[name] != rows["first"]).any(axis=1))
-        yield Finding(f"tokens with {name}", len(wrong) == 0,
-                      f"with a cache, {what}, it writes the same tokens",
-                      f"those without, for all {len(rows[name])} questions",
-                      f"others for {len(wrong)}", "17_memoization",
-                      "a cache remembers what would be computed again; it decides nothing")  # fmt: skip
+        yield Finding(
+            f"tokens with {name}",
+            len(wrong) == 0,
+            f"with a cache, {what}, it writes the same tokens",
+            f"those without, for all {len(rows[name])} questions",
+            f"others for {len(wrong)}",
+            "17_memoization",
+            "a cache remembers what would be computed again; it decides nothing",
+        )
     yield _likeliest(gate, "kernels", rows["kernels"], whole, 1e-2, "18_acceleration")
     small = spoken(files["integers"])
     yield _likeliest(gate, "unpacked", rows["unpacked"], small, 1e-2, "15_quantization")
@@ -303,11 +363,15 @@ def _likeliest(
         wrong += int((theirs & (short > slack)).any(axis=1).sum())
         last = np.take_along_axis(some, (some >= 0).sum(axis=1)[:, None] - 1, 1)[:, 0]
         unended += int(((last != END) & (theirs.sum(axis=1) != ROOM)).sum())
-    return Finding(f"tokens of {name}", not wrong and not unended,
-                   "every token of its answers is the likeliest by NumPy, up to the end",
-                   f"all {len(rows)} answers",
-                   f"not so in {wrong}, and {unended} that stop too early or too late", guilty,
-                   "the file's weights, a full pass without a cache, in another program")  # fmt: skip
+    return Finding(
+        f"tokens of {name}",
+        not wrong and not unended,
+        "every token of its answers is the likeliest by NumPy, up to the end",
+        f"all {len(rows)} answers",
+        f"not so in {wrong}, and {unended} that stop too early or too late",
+        guilty,
+        "the file's weights, a full pass without a cache, in another program",
+    )
 
 
 def _halves(files: dict[str, File]) -> Iterator[Finding]:
@@ -321,9 +385,15 @@ def _halves(files: dict[str, File]) -> Iterator[Finding]:
             gap = float((np.abs(after.real(name, real.shape) - real) / scale).max())
             if gap > worst:
                 worst, where = gap, name
-    yield Finding("half a step", 0 < worst <= 0.501, "each integer is the nearest one",
-                  "at most half a step from its weight", f"{worst:.2f} steps in {where}",
-                  "15_quantization", "rounding to the nearest errs by half a step at most")  # fmt: skip
+    yield Finding(
+        "half a step",
+        0 < worst <= 0.501,
+        "each integer is the nearest one",
+        "at most half a step from its weight",
+        f"{worst:.2f} steps in {where}",
+        "15_quantization",
+        "rounding to the nearest errs by half a step at most",
+    )
 
 
 def accuracies(part: Part, made: Made) -> dict[str, float]:
@@ -335,8 +405,12 @@ def accuracies(part: Part, made: Made) -> dict[str, float]:
         tokens, right = talker().Tokens(part.extra["merges"]), []
         for rows in made.outputs.astype(int).tolist():
             texts = [row[row.index(ANSWER) + 1 :] if ANSWER in row else row for row in rows]
-            right.append([tokens.decode([i for i in t if i >= 0]) == str(a)
-                          for t, a in zip(texts, part.answers)])  # fmt: skip
+            right.append(
+                [
+                    tokens.decode([i for i in t if i >= 0]) == str(a)
+                    for t, a in zip(texts, part.answers)
+                ]
+            )
     return {name: judge.share(np.array(row)) for name, row in zip(STAGES[part.function], right)}
 
 
@@ -345,20 +419,30 @@ def _accuracies(part: Part, made: Made) -> Iterator[Finding]:
     for name in STAGES[part.function][1:]:
         limit = found["first"] - WORSE - 1.001 / len(part.answers)
         ok = found[name] >= limit
-        yield Finding(f"accuracy {name}", ok, f"after {name} it is nearly as often right",
-                      f"at least {limit:.2%}, at the beginning {found['first']:.2%}",
-                      f"{found[name]:.2%}", OWNERS[name],
-                      "counted by NumPy on what the framework never had the answers to",
-                      found[name] if ok else None)  # fmt: skip
+        yield Finding(
+            f"accuracy {name}",
+            ok,
+            f"after {name} it is nearly as often right",
+            f"at least {limit:.2%}, at the beginning {found['first']:.2%}",
+            f"{found[name]:.2%}",
+            OWNERS[name],
+            "counted by NumPy on what the framework never had the answers to",
+            found[name] if ok else None,
+        )
 
 
 def _smaller(files: dict[str, File]) -> Iterator[Finding]:
     first, last = files["first"].size, files["integers"].size
-    yield Finding("smaller", first >= SMALLER * last, "the file is smaller",
-                  f"at least {SMALLER:.0f} times smaller than {first:,} bytes",
-                  f"{last:,} bytes, {first / last:.2f} times", "15_quantization",
-                  "bytes of the whole files, with their descriptions",
-                  first / last if first >= SMALLER * last else None)  # fmt: skip
+    yield Finding(
+        "smaller",
+        first >= SMALLER * last,
+        "the file is smaller",
+        f"at least {SMALLER:.0f} times smaller than {first:,} bytes",
+        f"{last:,} bytes, {first / last:.2f} times",
+        "15_quantization",
+        "bytes of the whole files, with their descriptions",
+        first / last if first >= SMALLER * last else None,
+    )
 
 
 # Times --------------------------------------------------------------------------------------------
@@ -409,9 +493,15 @@ def _times(part: Part, made: Made, files: dict[str, File]) -> Iterator[Finding]:
             yield _called(made, f"{name}, {what}", told)
             yield _possible(part, made, files, name, what)
             yield from _said(made, f"{name}, {what}")
-    yield Finding("wall", spent <= made.seconds, "all that was timed took place in the run",
-                  f"at most {made.seconds:.1f} s", f"{spent:.1f} s", "19_benchmarking",
-                  "what is measured inside of a run cannot last longer than it")  # fmt: skip
+    yield Finding(
+        "wall",
+        spent <= made.seconds,
+        "all that was timed took place in the run",
+        f"at most {made.seconds:.1f} s",
+        f"{spent:.1f} s",
+        "19_benchmarking",
+        "what is measured inside of a run cannot last longer than it",
+    )
     yield _sooner(made)
     yield from _faster(part, made)
 
@@ -426,53 +516,84 @@ def _profiled(part: Part, made: Made, files: dict[str, File]) -> Finding:
         asked = part.x[0]
         prompt = talker().Tokens(part.extra["merges"]).prompt(str(asked))
         found = [flops(files["first"], part, len(prompt))]
-    return Finding("FLOPs", said == found, "the profiler counts what the shapes give",
-                   f"{found} in convolutions and linear layers", f"{said}", "14_profiling",
-                   "two for every weight and place, one for a bias")  # fmt: skip
+    return Finding(
+        "FLOPs",
+        said == found,
+        "the profiler counts what the shapes give",
+        f"{found} in convolutions and linear layers",
+        f"{said}",
+        "14_profiling",
+        "two for every weight and place, one for a bias",
+    )
 
 
 def _called(made: Made, key: str, told: Any) -> Finding:
     """The work was done as often as the harness says, and takes as long by another clock."""
     _, calls, spent, repetitions = told
     samples = np.array(made.history[f"{key}: seconds"])
-    least = len(samples) * repetitions
-    claimed = float(samples.sum() * repetitions)
-    ok = calls >= least and 0.5 * least / max(calls, 1) * spent * 0.2 <= claimed <= 1.5 * spent + 0.05
-    return Finding(f"calls of {key}", ok, "the harness timed work that was done",
-                   f"at least {least:,} calls, and at most the {spent:.3f} s they took",
-                   f"{calls:,.0f} calls, {claimed:.3f} s claimed", "19_benchmarking",
-                   "calls are counted, and timed by another clock, where the work is done")  # fmt: skip
+    least, claimed = len(samples) * repetitions, float(samples.sum() * repetitions)
+    usual = spent * least / max(calls, 1)  # warm-up and calibration are calls too
+    ok = calls >= least and 0.3 * usual <= claimed <= 1.5 * spent + 0.05
+    return Finding(
+        f"calls of {key}",
+        ok,
+        "the harness timed work that was done",
+        f"at least {least:,} calls, and at most the {spent:.3f} s they took",
+        f"{calls:,.0f} calls, {claimed:.3f} s claimed",
+        "19_benchmarking",
+        "calls are counted, and timed by another clock, where the work is done",
+    )
 
 
 def _possible(part: Part, made: Made, files: dict[str, File], name: str, what: str) -> Finding:
     """No stage calculates faster than this machine can; Winograd saves three of four products."""
-    file = files["channels" if name in ("channels", "integers", "unpacked") and "channels" in files
-                 else "first"]  # fmt: skip
+    file = files[
+        "channels"
+        if name in ("channels", "integers", "unpacked") and "channels" in files
+        else "first"
+    ]
     tokens = int(sum(made.history.get("asked", [1])))
     rate = flops(file, part, tokens) / float(seconds(part, made, name, what).min())
     limit = 4 * 1.5 * peak() if rate > 5e9 else np.inf
-    return Finding(f"possible {name}, {what}", rate <= limit, "the time is physically possible",
-                   f"at most {limit:.3g} FLOP/s, from a product measured here", f"{rate:.3g} FLOP/s",
-                   "19_benchmarking", "nobody calculates faster than the machine")  # fmt: skip
+    return Finding(
+        f"possible {name}, {what}",
+        rate <= limit,
+        "the time is physically possible",
+        f"at most {limit:.3g} FLOP/s, from a product measured here",
+        f"{rate:.3g} FLOP/s",
+        "19_benchmarking",
+        "nobody calculates faster than the machine",
+    )
 
 
 def _said(made: Made, key: str) -> Iterator[Finding]:
     """Median, interval and ratio as the harness says, against those of its own samples."""
     samples = np.array(made.history[f"{key}: seconds"])
     first = np.array(made.history[f"first, {key.split(', ')[1]}: seconds"])
-    yield Finding(f"rounds of {key}", len(samples) >= 6 and len(samples) == len(first),
-                  "every stage was measured in the same rounds", "6 or more",
-                  f"{len(samples)}", "19_benchmarking", "fewer carry no interval of 95 %")  # fmt: skip
+    yield Finding(
+        f"rounds of {key}",
+        len(samples) >= 6 and len(samples) == len(first),
+        "every stage was measured in the same rounds",
+        "6 or more",
+        f"{len(samples)}",
+        "19_benchmarking",
+        "fewer carry no interval of 95 %",
+    )
     said = made.history[f"{key}: said"]
     for place, what, values in ((0, "median", samples), (3, "ratio", first / samples)):
         middle, low, high = interval(values)
         off = 0.25 * (values.max() - values.min()) + 1e-9 * middle
         near = abs(said[place] - middle) <= 1e-6 * middle
         near = near and abs(said[place + 1] - low) <= off and abs(said[place + 2] - high) <= off
-        yield Finding(f"{what} of {key}", bool(near), f"the {what} and its interval are those of the samples",
-                      f"{middle:.4g} ({low:.4g} to {high:.4g})",
-                      "{:.4g} ({:.4g} to {:.4g})".format(*said[place : place + 3]),
-                      "19_benchmarking", "drawn again from the same samples by NumPy")  # fmt: skip
+        yield Finding(
+            f"{what} of {key}",
+            bool(near),
+            f"the {what} and its interval are those of the samples",
+            f"{middle:.4g} ({low:.4g} to {high:.4g})",
+            "{:.4g} ({:.4g} to {:.4g})".format(*said[place : place + 3]),
+            "19_benchmarking",
+            "drawn again from the same samples by NumPy",
+        )
 
 
 def _sooner(made: Made) -> Finding:
@@ -480,28 +601,55 @@ def _sooner(made: Made) -> Finding:
     said, queries, _ = made.history["waits: said"]
     tail = float(waits[ceil(0.9 * len(waits)) - 1])
     honest = len(waits) >= queries >= 100 and 0.7 * tail <= said <= 1.5 * tail + 1e-3
-    return Finding("sooner", bool(honest and tail < SOONER), "nine of ten wait less than this for one",
-                   f"less than {1e3 * SOONER:.0f} ms, and as the harness says",
-                   f"{1e3 * tail:.2f} ms; the harness says {1e3 * said:.2f} ms of {queries:.0f} queries",
-                   "19_benchmarking" if not honest else "18_acceleration",
-                   "timed query by query where it was answered", tail if honest else None)  # fmt: skip
+    return Finding(
+        "sooner",
+        bool(honest and tail < SOONER),
+        "nine of ten wait less than this for one",
+        f"less than {1e3 * SOONER:.0f} ms, as the harness says",
+        f"{1e3 * tail:.2f} ms; the harness: {1e3 * said:.2f} ms of {queries:.0f}",
+        "19_benchmarking" if not honest else "18_acceleration",
+        "timed query by query where it was answered",
+        tail if honest else None,
+    )
 
 
 def _faster(part: Part, made: Made) -> Iterator[Finding]:
     """Each helper helps, and all together ten times. Integers are not faster, and need not be."""
     helper = "kernels" if part.function == "vision" else "cache"
     middle, low, high = ratio(part, made, helper, "many")
-    yield Finding(f"faster {helper}", middle > 1.2, f"{helper} make it faster", "more than 1.2 times",
-                  f"{middle:.2f} times ({low:.2f} to {high:.2f})", OWNERS[helper],
-                  "measured side by side, round by round", middle if middle > 1.2 else None)  # fmt: skip
+    yield Finding(
+        f"faster {helper}",
+        middle > 1.2,
+        f"{helper} make it faster",
+        "more than 1.2 times",
+        f"{middle:.2f} times ({low:.2f} to {high:.2f})",
+        OWNERS[helper],
+        "measured side by side, round by round",
+        middle if middle > 1.2 else None,
+    )
     one = ratio(part, made, "unpacked", "one")
-    yield Finding("faster for one", one[0] > 1, "one alone is answered faster", "more than 1 time",
-                  "{:.2f} times ({:.2f} to {:.2f})".format(*one), "18_acceleration",
-                  "measured side by side, round by round", one[0])  # fmt: skip
-    all_ = ratio(part, made, "unpacked", "many")
-    yield Finding("faster", all_[0] >= FASTER, "all stages together, many at a time",
-                  f"at least {FASTER:.0f} times faster", "{:.2f} times ({:.2f} to {:.2f})".format(*all_),
-                  "18_acceleration", "against the same network as it was at the beginning", all_[0])  # fmt: skip
+    yield Finding(
+        "faster for one",
+        one[0] > 1,
+        "one alone is answered faster",
+        "more than 1 time",
+        "{:.2f} times ({:.2f} to {:.2f})".format(*one),
+        "18_acceleration",
+        "measured side by side, round by round",
+        one[0] if one[0] > 1 else None,
+    )
+    kind = {3: "digits", 4: "photographs"}.get(part.held_out.ndim, "language")
+    all_, wanted = ratio(part, made, "unpacked", "many"), FASTER[kind]
+    yield Finding(
+        "faster",
+        all_[0] >= wanted,
+        "all stages together, many at a time",
+        f"at least {wanted:g} times faster",
+        "{:.2f} times ({:.2f} to {:.2f})".format(*all_),
+        "18_acceleration",
+        "against the same network as it was at the beginning",
+        all_[0] if all_[0] >= wanted else None,
+    )
 
 
 def sample(part: Part, made: Made) -> list[str]:

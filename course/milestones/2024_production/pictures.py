@@ -64,8 +64,8 @@ def waterfall(part: Part, made: Made, path: Path) -> Path:
 
 def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
     """Bars of one kind of time; the line is the interval of the median."""
-    sizes_ = sorted({int(made.history[f"{name}, {what}: work"][0]) for name in GATE.raced(part, what)})
-    label = " or ".join(map(str, sizes_)) + " at a time"
+    works = [made.history[f"{name}, {what}: work"] for name in GATE.raced(part, what)]
+    label = " or ".join(map(str, sorted({int(work[0]) for work in works}))) + " at a time"
     for place, name in enumerate(GATE.STAGES[part.function]):
         if name not in GATE.raced(part, what):
             continue
@@ -73,8 +73,9 @@ def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
         times = GATE.ratio(part, made, name, what)
         axes.bar(place + shift, middle, width=0.36, color=COLOURS[what], label=label)
         axes.plot([place + shift] * 2, [low, high], color=pictures.INK, linewidth=1.6)
-        words = f"{middle:.3g}" if name == "first" else \
-            f"{middle:.3g}\n{times[0]:.1f}x\n({times[1]:.1f} to {times[2]:.1f})"
+        words = f"{middle:.3g}"
+        if name != "first":
+            words += f"\n{times[0]:.1f}x\n({times[1]:.1f} to {times[2]:.1f})"
         axes.text(place + shift, high * 1.12, words, ha="center", va="bottom", fontsize=7)
         label = "_nolegend_"
 
@@ -82,7 +83,7 @@ def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
 def _right(axes: Any, part: Part, made: Made) -> None:
     """Shares right, their intervals of 95 %, and the line that must not be fallen below."""
     found, count = GATE.accuracies(part, made), len(part.answers)
-    for place, (name, share) in enumerate(found.items()):
+    for place, share in enumerate(found.values()):
         low, high = wilson(share, count)
         axes.plot([place] * 2, [100 * low, 100 * high], color=pictures.INK, linewidth=1.2)
         axes.plot(place, 100 * share, "o", color=pictures.ZERO)
@@ -107,7 +108,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def plane(judged: Judged, path: Path) -> Path:
     """Bytes of the file against right answers, a path through the stages of each network."""
     figure, [row] = pictures.figure(columns=len(judged), width=5.0, height=3.8)
-    for axes, (name, (part, made)) in zip(row, judged.items()):
+    for axes, (part, made) in zip(row, judged.values()):
         found, bytes_ = GATE.accuracies(part, made), sizes(part, made)
         order = [s for s in GATE.STAGES[part.function] if s in ("first", "channels", "unpacked")]
         across, up = [bytes_[s] / 1e3 for s in order], [100 * found[s] for s in order]
@@ -119,7 +120,7 @@ def plane(judged: Judged, path: Path) -> Path:
             words = {"first": "as it was", "channels": "fewer channels", "unpacked": "integers"}
             axes.annotate(f"{words[stage_]}\n{x:,.1f} kB, {y:.1f} %", (x, y), fontsize=8,
                           xytext=(6, 6), textcoords="offset points")  # fmt: skip
-        axes.set(xscale="log", xlabel="kB of the file", ylabel="% right, held out", title=name)
+        axes.set(xscale="log", xlabel="kB of the file", ylabel="% right, held out", title=part.name)
         axes.set_xlim(min(across) / 1.6, max(across) * 3.2)
         axes.set_xticks(across, [f"{x:,.1f}" for x in across])
         axes.minorticks_off()

@@ -70,10 +70,9 @@ from tinytorch import (
 NORM = ("weight", "bias", "running_mean", "running_var")
 POOLED = (False, True, False, True, True)  # the units of 1998's CNN with a maximum
 SCALE = Normalize((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))  # of CIFAR-10, as 1998 had it
-KEEP = 0.5  # share of the channels that stay
+KEEP = {"digits": 0.5, "photographs": 0.625}  # share of the channels that stay
 BATCH, TOGETHER = 16, 64  # images that are seen together, questions that are answered together
-BLOCK = 0.05  # seconds of one block of the harness at least
-ROUNDS, FEW = 12, 6  # of the harness; the second when few epochs are asked for
+LONG, SHORT = (12, 0.05), (6, 0.02)  # rounds and seconds of a block; the second if epochs are given
 ANSWER, END, ROOM = "<answer>", "<end>", 40  # as 2017 had them
 TALKS = {"context": 72, "dim": 128, "heads": 4, "layers": 3, "dropout": 0.1}
 HALF_BYTES = "mlp.up"  # the layers of the GPT that keep four bits of each weight
@@ -161,7 +160,7 @@ def folded(net):
 
 
 def ink(images):
-    """Digits (N, 8, 8) of 0 to 16 as one-channel images from 0 to 1; photographs by 1998's scale."""
+    """Digits (N, 8, 8) of 0 to 16 as one-channel images from 0 to 1; photographs as in 1998."""
     return (images[:, None] / 16).astype(np.float32) if images.ndim == 3 else SCALE(images)
 
 
@@ -178,23 +177,25 @@ def vision(images, labels, seed=0, epochs=None, extra=None):
     net = photographs(extra) if colour else digits(extra)
     first = net if colour else digits(extra, LoopConv2d)
     print(f"\n{'Photographs' if colour else 'Digits'}: {count(net):,} parameters")
-    cut = prune_channels(net, KEEP)
+    keep = KEEP["photographs" if colour else "digits"]
+    cut = prune_channels(net, keep)
     before = {f"first/{name}": array for name, array in extra.items()}
     before |= {f"cut/{name}": array for name, array in cut.state_dict().items()}
-    print(f"  without half of the channels: {count(cut):,} parameters, tuned again")
+    print(f"  with {keep:.1%} of the channels: {count(cut):,} parameters, tuned again")
     passes = epochs or (1 if colour else 8)
     loss = tune(cut, folded(net), images, labels, passes, 0.002 if colour else 0.01, seed)
     ready = folded(cut)
     files = {"first": stored(net), "channels": stored(ready), "integers": stored(quantize(ready))}
-    whole = restored(files["integers"])
+    whole, again = (restored(files["integers"]) for _ in range(2))
     stages = [Stage("first", first, fast=False), Stage("kernels", net), Stage("channels", ready),
-              Stage("integers", whole), Stage("unpacked", unpacked(restored(files["integers"])))]  # fmt: skip
+              Stage("integers", whole), Stage("unpacked", unpacked(again))]  # fmt: skip
     history = {"loss": loss, "flops": [flops(stage, Tensor(ink(images[:1]))) for stage in
                                        (Stage("first", net), stages[2])]}  # fmt: skip
     few = images[:BATCH]
     for what, size in (("one", 1), ("many", BATCH)):
-        works = {s.name: (lambda net=s.net, x=few[:size]: see(net, x), s.fast, size) for s in stages}
-        history |= race(works, what, FEW if epochs else ROUNDS)
+        x = few[:size]
+        works = {s.name: (lambda net=s.net, x=x: see(net, x), s.fast, size) for s in stages}
+        history |= race(works, what, SHORT if epochs else LONG)
     history |= waited(lambda image: see(stages[-1].net, image[None]), images[:200])
     return {"model": Optimised(stages, files, look), "before": before, "history": history}
 
@@ -226,8 +227,8 @@ def tune(net, teacher, images, labels, epochs, lr, seed):
             done, spent = epoch * len(loader) + number, time.perf_counter() - began
             if spent - told > 10 or number == len(loader):
                 told, left = spent, int(spent / done * (steps - done))
-                print(f"  epoch {done / len(loader):4.1f}/{epochs}  {left // 60}:{left % 60:02} left",
-                      flush=True)  # fmt: skip
+                ready = f"  epoch {done / len(loader):4.1f}/{epochs}"
+                print(f"{ready}  {left // 60}:{left % 60:02} left", flush=True)
     net.eval()
     return losses
 
@@ -292,7 +293,7 @@ class Reader:
 
 
 def language(questions, answers, seed=0, epochs=None, extra=None):
-    """The GPT with the weights `extra`, stage by stage. Nothing is trained; `epochs`: fewer rounds."""
+    """The GPT with the weights `extra`, stage by stage, untrained; `epochs`: fewer rounds."""
     manual_seed(seed)
     reader = Reader(extra["merges"])
     net = GPT(GPTConfig(reader.tokenizer.vocab_size, bias=False, **TALKS)).eval()
@@ -303,12 +304,13 @@ def language(questions, answers, seed=0, epochs=None, extra=None):
     stages = [Stage("first", net, fast=False, cache=False), Stage("cache", net, fast=False),
               Stage("kernels", net), Stage("integers", restored(files["integers"])),
               Stage("unpacked", unpacked(restored(files["integers"])))]  # fmt: skip
-    prompts = [reader.prompt(question) for question in questions[:: max(1, len(questions) // 50)][:50]]
+    some = questions[:: max(1, len(questions) // 50)][:50]
+    prompts = [reader.prompt(question) for question in some]
     history = {"flops": [flops(stages[0], Tensor(np.array([prompts[0]])))], "loss": []}
     lengths = [len(text) - len(prompt) for text, prompt in zip(reader.many(net, prompts), prompts)]
     asked = prompts[int(np.argsort(lengths, kind="stable")[len(lengths) // 2])]  # a usual answer
     ones = {s.name: (lambda stage=s: reader.one(stage, asked), s.fast, 1) for s in stages}
-    rounds = FEW if epochs else ROUNDS
+    rounds = SHORT if epochs else LONG
     history |= race(ones, "one", rounds)
     together = BATCH if epochs else TOGETHER
     group = [asked] * together  # the same work, so that the times can be compared
@@ -414,7 +416,7 @@ def race(works, what, rounds):
     works: name -> the work, whether on the fast kernels, and how many inputs it answers.
     """
     watched = {name: Watched(*work[:2]) for name, work in works.items()}
-    measured = interleave(watched, rounds, BLOCK)
+    measured = interleave(watched, *rounds)
     told = {}
     for name, found in measured.items():
         summary, ratio = summarize(found.samples), compare(measured["first"], found)
@@ -461,7 +463,7 @@ def recorded(milestone, *parts):
 
 
 def main():
-    """What 1998 and 2017 left, optimised and asked about what it has not seen. --epochs 4: shorter."""
+    """What 1998 and 2017 left, optimised and asked what it has not seen. --epochs 4: shorter."""
     sys.stdout.reconfigure(errors="replace")
     print(f"tinytorch: {tinytorch.origin}")
     part, weights = recorded("1998_cnn", "tinydigits loops", "cifar10 cnn")
