@@ -53,6 +53,7 @@ def waterfall(part: Part, made: Made, path: Path) -> Path:
         middle.text(place, kilo * 1.1, f"{kilo:,.1f} kB\n{times:.1f}x smaller" if times > 1 else
                     f"{kilo:,.1f} kB", ha="center", fontsize=8)  # fmt: skip
     middle.set(yscale="log", ylabel="kB of the file")
+    middle.minorticks_off()
     low, high = min(bytes_.values()) / 1e3, max(bytes_.values()) / 1e3
     middle.set_ylim(low / 2, high * 4)
     _right(bottom, part, made)

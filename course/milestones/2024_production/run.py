@@ -444,7 +444,7 @@ def waited(answer, inputs):
 
     found = single_stream(respond, inputs)
     switch(False)
-    print(f"  nine of ten wait less than {1e3 * found.value:.1f} ms")
+    print(f"  nine of ten wait less than {1e3 * found.value:.3g} ms")
     return {"waits": waits, "waits: said": [found.value, found.queries, found.duration]}
 
 
