@@ -209,3 +209,7 @@ def test_waterfall_is_drawn(seen: tuple[Part, Made], tmp_path: Path) -> None:
     paths = stage.load(HERE / "pictures.py").draw({"vision": seen}, tmp_path)
     assert [path.name for path in paths] == ["vision_waterfall.png", "size_accuracy.png"]
     assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_rerun_is_expected_twice_as_far_and_at_least_a_tenth_away(gate: ModuleType) -> None:
+    assert gate.again((10.0, 9.8, 13.0)) == pytest.approx((9.0, 16.0))

@@ -473,6 +473,17 @@ def ratio(part: Part, made: Made, stage: str, what: str) -> tuple[float, float, 
     return interval(seconds(part, made, "first", what) / seconds(part, made, stage, what))
 
 
+def again(found: tuple[float, float, float]) -> tuple[float, float]:
+    """Where another run's median ratio is to be expected: what is stated beside a ratio.
+
+    Twice as far from the median as the interval's ends, for there are two medians that vary, and at
+    least a tenth: caches and neighbours of a process differ from run to run.
+    """
+    middle, low, high = found
+    down, up = (max(2 * abs(end - middle), 0.1 * middle) for end in (low, high))
+    return max(middle - down, 0.0), middle + up
+
+
 def peak() -> float:
     """FLOPs per second of this machine's matrix product here and now, at best."""
     a = np.ones((512, 512), dtype=np.float32)
@@ -662,12 +673,17 @@ def _faster(part: Part, made: Made) -> Iterator[Finding]:
 
 def sample(part: Part, made: Made) -> list[str]:
     """The waterfall, a line per stage."""
-    found, lines = accuracies(part, made), []
+    shares, lines = accuracies(part, made), []
     for name in STAGES[part.function]:
         times = []
         for what in ("one", "many"):
             if name in raced(part, what):
                 middle, low, high = (1e3 * s for s in interval(seconds(part, made, name, what)))
                 times.append(f"{what} {middle:.3f} ms ({low:.3f} to {high:.3f})")
-        lines.append(f"{name:9} {found[name]:6.1%} right, {', '.join(times)}")
+                if name != "first":
+                    found = ratio(part, made, name, what)
+                    times[-1] += " {:.1f}x (another run: {:.1f} to {:.1f})".format(
+                        found[0], *again(found)
+                    )
+        lines.append(f"{name:9} {shares[name]:6.1%} right, {', '.join(times)}")
     return lines

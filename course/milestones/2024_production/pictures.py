@@ -64,7 +64,7 @@ def waterfall(part: Part, made: Made, path: Path) -> Path:
 
 
 def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
-    """Bars of one kind of time; the line is the interval of the median."""
+    """Bars of one kind of time, the medians' intervals, and in words where a rerun should be."""
     works = [made.history[f"{name}, {what}: work"] for name in GATE.raced(part, what)]
     label = " or ".join(map(str, sorted({int(work[0]) for work in works}))) + " at a time"
     for place, name in enumerate(GATE.STAGES[part.function]):
@@ -76,7 +76,8 @@ def _times(axes: Any, part: Part, made: Made, what: str, shift: float) -> None:
         axes.plot([place + shift] * 2, [low, high], color=pictures.INK, linewidth=1.6)
         words = f"{middle:.3g}"
         if name != "first":
-            words += f"\n{times[0]:.1f}x\n({times[1]:.1f} to {times[2]:.1f})"
+            low, far = GATE.again(times)
+            words += f"\n{times[0]:.1f}x\n({low:.1f} to {far:.1f})"
         axes.text(place + shift, high * 1.12, words, ha="center", va="bottom", fontsize=7)
         label = "_nolegend_"
 
