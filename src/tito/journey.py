@@ -18,7 +18,8 @@ from tito import course, export, solutions, source
 from tito import milestones as milestones_engine
 from tito.course import Module
 
-EMBEDDED = {"1986_mlp": "tinydigits", "1998_cnn": "tinydigits", "2017_transformer": "tinytalks"}
+EMBEDDED = {"1986_mlp": "tinydigits", "1998_cnn": "tinydigits", "2017_transformer": "tinytalks",
+            "2024_production": "tinydigits"}  # fmt: skip
 LONG = "2017_transformer"  # trained on module 18's kernels, once they are built
 
 
