@@ -192,6 +192,29 @@ def test_broken_framework_fails_and_its_module_is_named(
         assert knockout.caught in FINDINGS
 
 
+# Without the probes: what the gate of 2024 says of them by itself.
+BY_GATE = {
+    "the cache ignores new tokens": ("language", "tokens with cache"),
+    "the quantizer makes everything zero": ("vision", "half a step"),
+    "the mask of a pruned model is not applied": ("vision", "removed"),
+    "the benchmark times nothing": ("vision", "calls of first, one"),
+}
+
+
+@pytest.mark.parametrize("knockout", [k for _, k in KNOCKOUTS if k.name in BY_GATE],
+                         ids=lambda k: k.name)  # fmt: skip
+def test_gate_of_2024_finds_it_alone(
+    ws: Workspace, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    milestone, (part, found) = course.find_milestone("2024"), BY_GATE[knockout.name]
+    ready(ws, milestone)
+    monkeypatch.setattr(milestones, "load_gate", only(milestones.load_gate, part))
+    with broken(ws, knockout.module, knockout.code):
+        blame = run(ws, milestone, probed=False).blame
+    assert blame is not None, "it passed"
+    assert (blame.guilty, blame.where) == (knockout.guilty, f"finding {found}")
+
+
 # Without the probes: these break the training itself, or what it says about itself.
 ALONE = [
     (m, k) for m, k in KNOCKOUTS

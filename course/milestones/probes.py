@@ -1448,15 +1448,6 @@ check.equal(
     generate(_model, [1, 2], 20, temperature=0),
     why="also beyond the context of 12",
 )
-check.equal(
-    "two prompts of different lengths, together and alone",
-    generate_batch(_model, [[3], [4, 5, 6, 7]], 8, temperature=3.0, seed=1),
-    [
-        generate(_model, prompt, 8, temperature=3.0, seed=seed)
-        for seed, prompt in ((1, [3]), (2, [4, 5, 6, 7]))
-    ],
-    why="filling must not be seen",
-)
 _rows, _up = [], _model.blocks[1].mlp.up
 _up.forward = lambda x: _rows.append(x.size // x.shape[-1]) or Linear.forward(_up, x)
 generate_cached(_model, [1, 2], 6, temperature=0)
@@ -1465,6 +1456,28 @@ check.true(
     7 <= sum(_rows) <= 8,
     why="each token once",
     got=sum(_rows),
+)
+# %% check="17_memoization.saves"
+_rows.clear()
+_up.forward = lambda x: _rows.append(x.size // x.shape[-1]) or Linear.forward(_up, x)
+generate_batch(_model, [[1, 2]], 6)
+check.true(
+    "rows through the last block in a batch of one text",
+    7 <= sum(_rows) <= 8,
+    why="each token once, there as well",
+    got=sum(_rows),
+)
+del _up.forward
+
+# %% check="17_memoization.together"
+check.equal(
+    "two prompts of different lengths, together and alone",
+    generate_batch(_model, [[3], [4, 5, 6, 7]], 8, temperature=3.0, seed=1),
+    [
+        generate(_model, prompt, 8, temperature=3.0, seed=seed)
+        for seed, prompt in ((1, [3]), (2, [4, 5, 6, 7]))
+    ],
+    why="filling must not be seen",
 )
 
 # %% check="18_acceleration.same"
@@ -1512,8 +1525,7 @@ for _name, _model, _given, _wanted in (
     check.true(
         f"{_name}: output and gradients on both kinds of kernels, apart",
         _apart < 1e-3,
-        why="other kernels, the same numbers",
-        got=_apart,
+        why="other kernels, the same numbers; the largest difference was more than a thousandth",
     )
 
 # %% check="18_acceleration.restored"
@@ -1578,21 +1590,30 @@ check.true(
     got=_clock.pace(_clock.now),
 )
 
-# %% check="19_benchmarking.claims"
+# %% check="19_benchmarking.intervals"
 _rng = np.random.default_rng(19)
 _one, _two = np.exp(_rng.normal(0, 0.05, (2, 40)))
-check.equal(
-    "verdicts on noise, and on half the time",
-    [compare(_one, _two).verdict, compare(_one / 2, _two).verdict],
-    ["no difference", "faster"],
-    why="a claim needs an interval without 1",
-)
 _low, _high = bootstrap_interval(_one)
 check.true(
     "interval of a median around 1",
     0.9 < _low < _high < 1.1,
     why="40 samples with 5 % noise",
     got=(_low, _high),
+)
+
+# %% check="19_benchmarking.claims"
+
+
+def _noise(seconds):
+    """A measurement of these seconds on a quiet machine."""
+    return Measurement("noise", tuple(seconds), (1.0,) * len(seconds), 1)
+
+
+check.equal(
+    "verdicts on noise, and on half the time",
+    [compare(_noise(_one), _noise(_two)).verdict, compare(_noise(_one / 2), _noise(_two)).verdict],
+    ["no difference", "faster"],
+    why="a claim needs an interval without 1",
 )
 _slowing = Measurement("slowing", tuple(np.linspace(1, 2, 20)), tuple(np.linspace(1, 2, 20)), 1)
 check.true(

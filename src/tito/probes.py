@@ -127,4 +127,5 @@ def _diagnosis(ws: Workspace, milestone: Milestone, failure: Failure) -> Iterato
 
 
 def _signature(failure: Failure) -> tuple[str, str, list[tuple[str, str]]]:
-    return failure.step.name, failure.what, failure.rows
+    """What equal mistakes share: the numbers, or an error's text (its lines lie elsewhere)."""
+    return failure.step.name, failure.what, failure.rows if failure.kind == "check" else []
