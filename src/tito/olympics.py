@@ -65,7 +65,7 @@ def goals(target: dict[str, float]) -> list[str]:
         f"{target['speed']:g} times as fast as before",
         f"{target['size']:g} times as small a file as before",
         f"one answer in at most {1000 * target['latency']:g} ms",
-        f"at most {100 * target['accuracy']:g} points of accuracy lost",
+        f"at most {target['accuracy']:.1%} of the answers lost",
     ]
 
 
@@ -418,7 +418,7 @@ def judge(record: Record, table: dict[str, Any]) -> Iterator[Row]:
         ("speed", faster >= wanted["speed"], f"{faster:.3g} times as fast", goals(wanted)[0]),
         ("size", smaller >= wanted["size"], f"{smaller:.3g} times as small", goals(wanted)[1]),
         ("latency", after <= wanted["latency"], f"{1000 * after:.3g} ms", goals(wanted)[2]),
-        ("accuracy", lost <= wanted["accuracy"] + 1e-9, f"{100 * lost:.2f} points lost",
+        ("accuracy", lost <= wanted["accuracy"] + 1e-9, f"{lost:.2%} of the answers lost",
          goals(wanted)[3]),
         ("at least", right >= floor, f"{right:.2%} right", f"at least {floor:.0%} right"),
     ]  # fmt: skip
