@@ -18,7 +18,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tito import course, olympics, proofs, schema, workspace
+from tito import bench, course, olympics, proofs, schema, workspace
 from tito.olympics import Verdict
 from tito.progress import Progress
 from tito.workspace import Workspace
@@ -226,10 +226,14 @@ def test_machine_with_a_host_name(forger: Forger, monkeypatch: pytest.MonkeyPatc
     (lambda r: r["source"].update(files=["tinytorch/benchmarking.py"]), "files", "does not name"),
     (lambda r: r["source"]["files"].append("a/../../../x"), "files", "outside the workspace"),
     (lambda r: r.update(track="speed"), "track", "lies in olympics/vision"),
+    (lambda r: r.update(course="0.0.1"), "track", "made for version 0.0.1"),
     (lambda r: r["models"]["after"].update(bytes=9), "sizes", "claims 9 bytes after"),
     (lambda r: r["stages"].pop(), "sizes", "stages do not end"),
     (lambda r: r["speed"]["after"].update(interval=[1.0, 2.0]), "times", "inside its interval"),
     (lambda r: r["speed"]["after"].update(throughput=1e9), "times", "throughput"),
+    (lambda r: r["speed"]["after"].update(percentiles={"p50": 2, "p90": 1}), "times", "percentile"),
+    (lambda r: r["speed"]["after"].update(percentiles={"best": 2}), "times", "by no number"),
+    (lambda r: r["machine"].update(cores=float("nan")), "schema", "machine.cores is nan"),
 ])  # fmt: skip
 def test_smaller_lies(
     forger: Forger, change: Callable[[Any], Any], step: str, said: str,
@@ -272,6 +276,14 @@ def test_init_keeps_what_is_there_and_force_takes_a_snapshot(made: Workspace) ->
     assert olympics.init(made, "language") == [] and entry.read_text() == "# mine\n"
     assert olympics.init(made, "language", force=True) == [entry]
     assert made.snapshots(entry)[-1].read_text() == "# mine\n"
+
+
+def test_work_is_counted_from_the_layers(made: Workspace) -> None:
+    """2 per weight of 64-256-128-10, for floats and for integers."""
+    for side in olympics.SIDES:
+        model = olympics.folder(made, "vision") / f"{side}.pt"
+        found = bench.work(made, model, olympics.track("vision"), quiet)
+        assert found["flops"] == 2 * (64 * 256 + 256 * 128 + 128 * 10) and found["matmul"] > 0
 
 
 def test_tracks_are_whole() -> None:

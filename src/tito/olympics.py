@@ -233,6 +233,11 @@ def _track(case: _Case) -> str:
             f"it is judged on {record['dataset']}, which is another track's data: "
             f"{case.name} knows {', '.join(known)}"
         )
+    if record["course"] != course.version():
+        raise Refused(
+            f"it was made for version {record['course']} of the course, this is {course.version()}",
+            f"tito olympics init --track {case.name} --force",
+        )
     return f"{case.name} on {record['dataset']}, by the framework of origin {record['origin']}"
 
 
@@ -370,7 +375,7 @@ def _plausible(case: _Case) -> str:
         if why := _crooked(told):
             raise Refused(f"speed {side} does not fit itself: {why}")
         work = _measured(lambda side=side: bench.work(case.ws, case.model(side), case.table, case.show))  # type: ignore[misc]  # fmt: skip  # noqa: E501
-        least = work["flops"] / SAVED / limit(work, case.record["machine"]["cores"])
+        least = work["flops"] / SAVED / limit(work)
         if told["seconds"] < least:
             raise Refused(
                 f"{told['seconds']:.2g} s {side} is too fast to be real: {work['flops']:,} "
@@ -383,21 +388,20 @@ def _crooked(told: dict[str, Any]) -> str:
     ends, middle = told["interval"], told["seconds"]
     if len(ends) != 2 or not ends[0] <= middle <= ends[1] or middle <= 0:
         return "its median is not inside its interval"
-    found = [value for _, value in sorted(told.get("percentiles", {}).items(), key=_order)]
-    if found != sorted(found):
+    try:
+        found = sorted((float(q.lstrip("p")), v) for q, v in told.get("percentiles", {}).items())
+    except ValueError:
+        return "a percentile is named by no number"
+    if [value for _, value in found] != sorted(value for _, value in found):
         return "a higher percentile is below a lower one"
     one = told["throughput"] * middle
     return "" if 0.5 <= one <= 2 else "its throughput is not what its median gives"
 
 
-def _order(item: tuple[str, float]) -> float:
-    return float(item[0].lstrip("p") or 0)
-
-
-def limit(work: dict[str, float], cores: int) -> float:
-    """FLOP/s that nothing exceeds: the table's, or `lead` times this machine's matmul if less."""
+def limit(work: dict[str, float]) -> float:
+    """FLOP/s that no thread exceeds: the table's, or `lead` times this machine's matmul if less."""
     table = bench.suite()
-    return float(min(table["fastest"], table["lead"] * work["matmul"]) * cores)
+    return float(min(table["fastest"], table["lead"] * work["matmul"]))
 
 
 STEPS: dict[str, Callable[[_Case], str]] = {
