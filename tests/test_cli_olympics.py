@@ -117,9 +117,7 @@ def test_check_says_what_is_wrong_and_ends_with_1(ws: Workspace) -> None:
     assert data["ok"] is False and data["submissions"][0]["steps"][-1]["name"] == "schema"
 
 
-def test_check_closes_with_the_leaderboard(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_closes_with_the_leaderboard(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     ws.write(ws.root / "olympics" / "vision" / "submission.json", "{}")
     verdict = Verdict("vision", [Row("schema", True, "whole")],
                       [Row("size", False, "2 times"), Row("speed", True, "9 times")])  # fmt: skip

@@ -291,6 +291,7 @@ def test_tracks_are_whole() -> None:
         assert {"id", "version", "title", "judged", "data", "minimum_accuracy", "rules", "target",
                 "limits"} <= set(table)  # fmt: skip
         assert set(table["target"]) == {"speed", "size", "latency", "accuracy"}
+        assert list(table["minimum_accuracy"]) == table["data"]
         text = olympics.rules(table)
         assert all(rule in text for rule in table["rules"])
 
