@@ -252,8 +252,9 @@ def test_a_file_beyond_the_limit(forger: Forger, monkeypatch: pytest.MonkeyPatch
 
 
 def test_torn_json_is_said(forger: Forger) -> None:
-    (forger.place / "submission.json").write_text('{"schema": 1,')
-    refused(olympics.check(forger.ws, "vision", quiet), "schema", "is not JSON")
+    for text in ('{"schema": 1,', "[" * 100_000):
+        (forger.place / "submission.json").write_text(text)
+        refused(olympics.check(forger.ws, "vision", quiet), "schema", "is not JSON")
 
 
 # Entries ------------------------------------------------------------------------------------------

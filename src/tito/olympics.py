@@ -205,7 +205,7 @@ def _schema(case: _Case) -> str:
         case.record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Refused(f"{case.ws.relative(path)}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"submission.json is not JSON: {error}") from None
     file = course.course_dir() / "events" / "submission.schema.json"
     if why := next(schema.problems(case.record, json.loads(file.read_text("utf-8"))), ""):
@@ -293,7 +293,7 @@ def _accuracy(case: _Case) -> str:
     try:
         case.said = json.loads(_read(case.place / record["predictions"]["file"]))
         right = {side: records.count_right(list(case.said[side]), known) for side in SIDES}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(f"the predictions cannot be counted: {error}") from None
     for side in SIDES:
         share, claim = right[side] / len(known), record["accuracy"][side]
