@@ -226,6 +226,7 @@ def test_machine_with_a_host_name(forger: Forger, monkeypatch: pytest.MonkeyPatc
     (lambda r: r["source"].update(files=["tinytorch/benchmarking.py"]), "files", "does not name"),
     (lambda r: r["source"]["files"].append("a/../../../x"), "files", "outside the workspace"),
     (lambda r: r.update(track="speed"), "track", "lies in olympics/vision"),
+    (lambda r: r.update(harness="0" * 16), "files", "measured by harness 0000"),
     (lambda r: r.update(course="0.0.1"), "track", "made for version 0.0.1"),
     (lambda r: r["models"]["after"].update(bytes=9), "sizes", "claims 9 bytes after"),
     (lambda r: r["stages"].pop(), "sizes", "stages do not end"),

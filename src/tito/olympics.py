@@ -261,6 +261,9 @@ def _hashes(case: _Case) -> str:
         raise Refused(
             f"the source is not the one that made it: the hash of its {len(names)} files differs"
         )
+    harness = hashlib.sha256(_read(case.ws.export_path("benchmarking"))).hexdigest()[:16]
+    if record["harness"] != harness:
+        raise Refused(f"it was measured by harness {record['harness']}, module 19 here is {harness}")
     return f"three files and {len(names)} of source are those that were submitted"
 
 
