@@ -263,7 +263,9 @@ def _hashes(case: _Case) -> str:
         )
     harness = hashlib.sha256(_read(case.ws.export_path("benchmarking"))).hexdigest()[:16]
     if record["harness"] != harness:
-        raise Refused(f"it was measured by harness {record['harness']}, module 19 here is {harness}")
+        raise Refused(
+            f"it was measured by harness {record['harness']}, module 19 here is {harness}"
+        )
     return f"three files and {len(names)} of source are those that were submitted"
 
 
