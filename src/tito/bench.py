@@ -329,3 +329,14 @@ def reads(ws: Workspace, model: Path, show: Show) -> str:
     """The data set that a model reads by the shape of its input; "" for none of them."""
     job = _model_job(ws, "reads", model, input_length=None)
     return str(_measure(job, ws.root, show, lambda _: None)["dataset"])
+
+
+def work(ws: Workspace, model: Path, table: dict[str, Any], show: Show) -> dict[str, Any]:
+    """FLOPs of one answer, counted layer by layer, and FLOP/s of this machine's matmul.
+
+    `table`: of a track; of a text model it says how many tokens are read and written.
+    """
+    tokens = table.get("prompt", 1) + table.get("tokens", 1) - 1
+    job = _model_job(ws, "work", model, input_length=tokens)
+    found: dict[str, Any] = _measure(job, ws.root, show, lambda _: None)
+    return found

@@ -17,7 +17,7 @@ from tito.bench import Show
 from tito.bench_records import BenchError, Record
 from tito.workspace import Workspace
 
-PLACES = ("olympics/*/model.pt", "milestones/*/model.pt")
+PLACES = ("olympics/*/after.pt", "olympics/*/model.pt", "milestones/*/model.pt")
 
 
 def run(ws: Workspace, given: Sequence[Path], show: Show) -> Record:
@@ -53,7 +53,7 @@ def _entered(ws: Workspace, given: Sequence[Path], show: Show) -> dict[str, tupl
             found.setdefault(side, (path, dataset))
     if not found:
         raise BenchError(
-            "no trained model is here: not in olympics/*/model.pt, not in milestones/*/model.pt\n"
+            "no trained model is here: not in olympics/*/after.pt, not in milestones/*/model.pt\n"
             "Next: tinytorch.save one, then tito benchmark capstone --model FILE"
         )
     return found

@@ -502,9 +502,69 @@ def reads(job: Job, folder: Path) -> dict[str, Any]:
     return {"dataset": sizes.get(one_input(model, job).size, "")}
 
 
+def work(job: Job, folder: Path) -> dict[str, Any]:
+    """FLOPs of the matrix products of one answer, and FLOP/s of a matmul in this process."""
+    import numpy as np
+
+    model = load(job)
+    if gpt := text_model(model):
+        length = min(job["input_length"], gpt.config.context)
+        model, x = gpt, np.zeros((1, length), dtype=np.int64)
+    else:
+        x = one_input(model, job)
+    return {"flops": counted(model, x), "matmul": matmul_rate()}
+
+
+def counted(model: Any, x: Any) -> int:
+    """2 per output and weight that meet in a Linear or Conv2d, quantized or not; biases left out.
+
+    Layers are watched by a `forward` of their own, which is taken off again.
+    """
+    import math
+
+    flops, watched = [0], []
+
+    def watch(layer: Any, shape: tuple[int, ...]) -> None:
+        forward = layer.forward
+
+        def counting(*inputs: Any, **options: Any) -> Any:
+            out = forward(*inputs, **options)
+            flops[0] += 2 * out.size * math.prod(shape[1:])
+            return out
+
+        layer.forward = counting
+        watched.append(layer)
+
+    for layer in model.modules():
+        weight = getattr(layer, "weight", None)
+        shape: Any = getattr(layer, "shape", None) or getattr(weight, "shape", ())
+        if "forward" not in vars(layer) and _multiplies(layer) and len(shape) in (2, 4):
+            watch(layer, tuple(shape))
+    try:
+        answer(model, x)
+    finally:
+        for layer in watched:
+            del layer.forward
+    return flops[0]
+
+
+def _multiplies(layer: Any) -> bool:
+    """Whether a layer is a Linear or a Conv2d by name, not a table that is looked up in."""
+    return any(kind.__name__.endswith(("Linear", "Conv2d")) for kind in type(layer).__mro__)
+
+
+def matmul_rate(size: int = 256, times: int = 8) -> float:
+    """FLOP/s of NumPy's matrix product, the fastest of some."""
+    import numpy as np
+
+    a = np.ones((size, size), dtype=np.float32)
+    seconds: float = min(harness().time_block(lambda: a @ a, 1) for _ in range(times))
+    return 2 * size**3 / seconds
+
+
 TRACKS: dict[str, Callable[[Job, Path], dict[str, Any]]] = {
     "baseline": baseline, "accuracy": accuracy, "speed": speed, "memory": memory, "size": size,
-    "reads": reads,
+    "reads": reads, "work": work,
 }  # fmt: skip
 
 

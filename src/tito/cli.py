@@ -23,6 +23,7 @@ COMMANDS = {
     "notebook": "Open notebooks, or convert them.",
     "milestone": "Run what your framework can do by now.",
     "benchmark": "Measure your framework, and the models it made.",
+    "olympics": "Optimise your own system, and prove it.",
     "checkpoint": "Answer for a capability with running code.",
     "data": "Find, fetch and verify data sets.",
     "system": "Look at the machine and the installation.",

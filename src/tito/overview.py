@@ -85,7 +85,12 @@ def next_command(progress: Progress) -> str:
     """What to do now."""
     module = current(progress)
     if module is None:
-        return "tito milestone list"
+        passed = all(
+            progress.milestones.get(one.id, {}).get("passed")
+            for one in course.milestones()
+            if one.exists
+        )
+        return "tito olympics rules" if passed else "tito milestone list"
     record = progress.modules.get(module.id)
     started = record is not None and record["started"] is not None
     return f"tito {'watch' if started else 'module start'} {module.number:02d}"

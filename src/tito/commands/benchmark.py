@@ -143,7 +143,7 @@ def memory(model: Path, input_length: int | None, as_json: bool) -> None:
     type=FILE,
     multiple=True,
     metavar="FILE",
-    help="A model to enter; repeatable. Else olympics/*/model.pt, milestones/*/model.pt.",
+    help="A model to enter; repeatable. Else olympics/*/after.pt, milestones/*/model.pt.",
 )
 @json_option
 def capstone(models: tuple[Path, ...], as_json: bool) -> None:
