@@ -537,9 +537,11 @@ def from_columns(
     ### END SOLUTION
 
 # %% check="from_columns" points=5
-check.close("ones from windows of 2 x 2 on a 3 x 3 picture",
-            from_columns(np.ones((4, 4), np.float32), (1, 3, 3, 1), (2, 2), 1, 0),
-            np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]).reshape(1, 3, 3, 1), why="the pixel in the middle is seen by all four windows")
+_back = from_columns(np.ones((4, 4), np.float32), (1, 3, 3, 1), (2, 2), 1, 0)
+check.equal("shape of what windows of 2 x 2 send to a picture (1, 3, 3, 1)", getattr(_back, "shape", None), (1, 3, 3, 1),
+            why="all of the picture, and nothing of its frame (here there is none)")
+check.close("ones from these windows", _back.reshape(3, 3), [[1, 2, 1], [2, 4, 2], [1, 2, 1]],
+            why="the pixel in the middle is seen by all four windows")
 for _size, _kernel, _stride, _padding in (((2, 5, 4, 3), (3, 3), 1, 1), ((2, 7, 6, 3), (3, 2), 2, 1),
                                           ((1, 8, 7, 2), (2, 2), 3, 0)):
     _places = np.arange(np.prod(_size)).reshape(_size) + 1.0
@@ -2023,7 +2025,8 @@ originals.update(_kept)
 One kernel is still missing from the table: writing with a cache, one token at a time (module 17). There the
 matrices are small and most of the time is Python's. `Plan` is given: it lays a GPT's weights out once,
 scale and shift of each norm folded into the matrix behind it, queries, keys and values in one matrix, and
-then writes every token with `out=` into the same few arrays.
+then writes every token with `out=` into the same few arrays. (Whoever changes weights in the middle of a text
+must fill the cache anew: its keys are the old weights' as well.)
 """
 
 # %% given="Plan"
@@ -2248,8 +2251,10 @@ def enable_acceleration(threads: int | None = None, only: Iterable[str] | None =
     if unknown := [name for name in names if name not in SWAPS]:
         raise ValueError(f"enable_acceleration: no kernel {unknown}. There are {', '.join(SWAPS)}.")
     threads = _processors() if threads is None else threads
-    if threads < 1:
-        raise ValueError(f"enable_acceleration: threads={threads}. Give 1 or more.")
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(
+            f"enable_acceleration: threads={threads!r}. Give a whole number from 1 on."
+        )
     disable_acceleration()
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # keeps import fast
 

@@ -215,7 +215,7 @@ def test_switches_are_exact_and_idempotent():
         fast.enable_acceleration()
 
 
-@pytest.mark.parametrize("options", [{"only": ["wingrad"]}, {"threads": 0}])
+@pytest.mark.parametrize("options", [{"only": ["wingrad"]}, {"threads": 0}, {"threads": "2"}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="enable_acceleration"):
         fast.enable_acceleration(**options)
