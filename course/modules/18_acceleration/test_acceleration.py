@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import tinytorch.core.acceleration as fast
+from tinytorch.core.activations import ReLU
 from tinytorch.core.layers import Linear, Sequential
 from tinytorch.core.tensor import Tensor, manual_seed
 from tinytorch.nn import conv
 from tinytorch.nn.conv import conv2d_explicit, conv2d_explicit_backward
+from tinytorch.nn.transformer import MLP
 
 
 def random(*shape, seed=0):
@@ -20,7 +22,7 @@ def last(x):
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 5, 3), (64, 65, 66), (10, 100, 2)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 5, 3), (20, 21, 22), (10, 100, 2)])
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_blocked_matmul_is_the_product(sizes, block):
     m, k, n = sizes
@@ -49,6 +51,13 @@ def test_crew_works_at_the_same_time_and_raises():
 
     with pytest.raises(LookupError):
         crew.run(fail, range(3))
+    crew.close()
+
+
+def test_one_part_wakes_nobody(monkeypatch):
+    crew = fast.Crew(3)
+    monkeypatch.setattr(crew.pool, "submit", lambda *given: pytest.fail("a helper was woken"))
+    assert crew.run(lambda part: part + 1, [1]) == [2]
     crew.close()
 
 
@@ -132,6 +141,49 @@ def test_normalise_rows_far_from_zero():
     np.testing.assert_allclose(out, 2 * want + 1, atol=4e-3)
 
 
+def test_results_are_no_scratch_memory():
+    with fast.accelerated(2):
+        for channels in (4, 16):
+            x, w = random(2, channels, 7, 7), random(channels, channels, 3, 3, seed=1)
+            kernels = [
+                lambda x: conv.conv2d_forward(x, w, None, 1, 1),
+                lambda x: conv.conv2d_input_gradient(x, x, w, 1, 1),
+                lambda x: conv.conv2d_input_gradient(x, random(2, channels, 13, 13), w, 2, 1),
+                lambda x: conv.conv2d_weight_gradient(x, x, w, 1, 1),
+            ]
+            for kernel in kernels:
+                first = kernel(x)
+                copy = first.copy()
+                kernel(x + 1)
+                assert (first == copy).all()
+
+
+def test_arrays_in_any_order_of_memory_are_bent_alike():
+    with fast.accelerated(2):
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            x = random(32, 33, 64, 1, seed=seed).transpose(rng.permutation(4))
+            x = x[tuple(slice(None, None, int(rng.choice([1, 1, 2, -1]))) for _ in range(4))]
+            t = Tensor(x, requires_grad=True)
+            t.data = x
+            out = ReLU()(t)
+            out.backward(random(*x.shape, seed=seed))
+            assert (out.data == np.maximum(x, 0)).all()
+            assert (t.grad == random(*x.shape, seed=seed) * (x > 0)).all()
+
+
+def test_wrong_widths_are_refused_as_ever():
+    with fast.accelerated(1):
+        for layer in (Linear(4, 3), MLP(4, 8), Sequential(Linear(4, 3), ReLU())):
+            with pytest.raises(ValueError, match="inner sizes 5 and 4 differ"):
+                layer(Tensor(random(3, 5)))
+
+
+def test_one_name_need_not_stand_in_a_list():
+    with fast.accelerated(1, only="gemm"):
+        assert fast.enabled == {"gemm"}
+
+
 def test_views_lie_as_the_parameters_do():
     manual_seed(0)
     model = Sequential(Linear(5, 3), Linear(3, 4))
@@ -163,7 +215,7 @@ def test_switches_are_exact_and_idempotent():
         fast.enable_acceleration()
 
 
-@pytest.mark.parametrize("options", [{"only": ["wingrad"]}, {"threads": 0}])
+@pytest.mark.parametrize("options", [{"only": ["wingrad"]}, {"threads": 0}, {"threads": "2"}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="enable_acceleration"):
         fast.enable_acceleration(**options)
