@@ -1105,9 +1105,12 @@ def waterfall(entry: Entry) -> str:
         lines.append(f"{title}, from {low:g} to {high:g}, logarithmic")
         for name, figures, _ in entry.stages:
             value, times = figures[which], first[which] / figures[which]
-            bar = "#" * log_place(value, low, high, 40)
+            bar, said = (
+                "#" * log_place(value, low, high, 40),
+                f"{value:.4g}" if which == 1 else f"{value:,}",
+            )
             lines.append(
-                f"  {name:{wide}} |{bar:40}| {value:<10.4g} {times:6.1f}x less   {figures.accuracy:.1%}"
+                f"  {name:{wide}} |{bar:40}| {said:>9} {times:6.1f}x less   {figures.accuracy:.1%}"
             )
     return "\n".join(lines)
 
@@ -1141,7 +1144,7 @@ def waterfall_svg(entry: Entry, path: str | Path) -> None:
             said = f"{figures[which] * scale:.3g} {unit}, {first[which] / figures[which]:.1f}x"
             said += f", {figures.accuracy:.1%}"
             parts.append(
-                f'<text x="152" y="{y + 13}" text-anchor="end">{_escaped(name)[:24]}</text>'
+                f'<text x="152" y="{y + 13}" text-anchor="end">{_escaped(name[:24])}</text>'
             )
             parts.append(
                 f'<rect x="160" y="{y}" width="{long}" height="18" fill="{"#1f6fb4" if i else "#888"}"/>'
@@ -1395,8 +1398,7 @@ for name, function in (("wrong", lambda: answering(start)), ("right", answering(
 
 # %% [markdown]
 """
-The interval is narrow, the noise verdict is VALID, nothing is wrong with the clock. What refuses it is
-arithmetic: so many operations in so little time, and no machine of this kind has that peak (module 14 measures
+Its interval can be as narrow as one likes, and nothing is wrong with the clock. What refuses it is arithmetic: so many operations in so little time, and no machine of this kind has that peak (module 14 measures
 yours). `tito olympics check` asks for that.
 
 **Accuracy on the images it learned from.** A large network, 150 digits, many epochs.
