@@ -264,9 +264,11 @@ check.equal("met", [bool(_row[1]) for _row in _rows], [True] * 4,
             why="all reached exactly, and that is enough; 0.98 - 0.96 is a hair above 0.02 in floating point, so allow 1e-9")
 check.equal("met, where all four miss by a little", [bool(_row[1]) for _row in Target().judge(Figures(0.98, 1.0, 3999), Figures(0.959, 0.101, 1000))],
             [False] * 4, why="9.9 times faster, 3.999 times smaller, 101 ms, 2.1 points lost")
-check.equal("met, with Target(speed=2.0, size=1.0, latency=0.5, accuracy=0.1)",
-            [bool(_row[1]) for _row in Target(2.0, 1.0, 0.5, 0.1).judge(Figures(0.9, 0.9, 100), Figures(0.95, 0.4, 100))],
+_rows = Target(2.0, 1.0, 0.5, 0.01).judge(Figures(0.9, 1.0, 100), Figures(0.95, 0.4, 100))
+check.equal("met, with Target(speed=2.0, size=1.0, latency=0.5, accuracy=0.01)", [bool(_row[1]) for _row in _rows],
             [True] * 4, why="other targets, other limits; an accuracy that rose has lost nothing")
+check.close("got with that target", [_row[3] for _row in _rows], [2.5, 1.0, 0.4, -0.05],
+            why="1.0 / 0.4, 100 / 100, 0.4 s, 0.90 - 0.95; the fields are name, met, wanted, got")
 check.equal("type of the rows", [type(_row).__name__ for _row in _rows], ["Row"] * 4, why="Row(name, met, wanted, got)")
 
 # %% [markdown]
@@ -316,7 +318,7 @@ check.close("texts", accuracy_from(["red", "blue"], ["red", "green"]), 0.5, why=
 check.equal("type", type(accuracy_from(np.array([1, 2]), np.array([1, 2]))).__name__, "float",
             why="a record is JSON, which knows no NumPy numbers")
 check.close("with the claim 0.75", accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=0.75), 0.75, why="claim and count agree")
-check.close("with the claim 0.3333333 for one of three", accuracy_from([1, 2, 3], [1, 0, 0], claim=0.3333333), 1 / 3,
+check.equal("with the claim 0.3333333 for one of three", accuracy_from([1, 2, 3], [1, 0, 0], claim=0.3333333), 1 / 3,
             why="a claim that was written with seven digits is not a lie: 1e-6 is allowed")
 for _claim in (0.80, 0.70, float("nan")):
     check.raises(f"the claim {_claim} where 0.75 is counted", ValueError,
@@ -408,8 +410,9 @@ _result = _decided((0.92, 0.5, 500), [0.5] * 8)
 check.equal("twice as fast and half the size, 3 points lost", _result.keep, False, why="2 points may be lost")
 check.true("its reason says how many points", "3.0 points" in _result.reason, why="f\"loses {100 * lost:.1f} points, …\"",
            got=_result.reason)
-check.equal("2 points lost of 2", _decided((0.93, 0.5, 1000), [0.5] * 8).keep, True,
-            why="exactly what may be lost; 0.95 - 0.93 is a hair above 0.02 in floating point, so allow 1e-9")
+check.equal("1 point lost of 1", _decided((0.94, 0.5, 1000), [0.5] * 8, may_lose=0.01).keep, True,
+            why="exactly what may be lost; 0.95 - 0.94 is a hair above 0.01 in floating point, so allow 1e-9")
+check.equal("the same time, the same bytes", _decided((0.96, 1.0, 1000), [1.0] * 8).keep, False, why="no worse is not enough: it must gain something")
 check.equal("1 point lost where 0.5 may be", _decided((0.94, 0.5, 1000), [0.5] * 8, may_lose=0.005).keep, False, why="the caller says how much")
 check.equal("figures that say faster, times that say slower", _decided((0.95, 0.5, 1000), [2.0] * 8).keep, False,
             why="compare judges by the rounds, taken side by side; one number beside another proves nothing")
@@ -489,6 +492,9 @@ _found = try_orders(3, {"double": lambda x: 2 * x, "add": lambda x: x + 1, "squa
 check.equal("3, doubled, one added, squared; and measured by -x", _found.get(("double", "add", "square")), -49,
             why="(2 * 3 + 1)², each step on what the one before gave, measured at the end")
 check.equal("3, squared, doubled, one added", _found.get(("square", "double", "add")), -19, why="2 * 3² + 1")
+_found = try_orders({"log": []}, {_n: lambda x, _n=_n: x["log"].append(_n) or x for _n in "ab"}, lambda x: list(x["log"]))
+check.equal("steps that write into a list inside of what they get", _found, {("a", "b"): ["a", "b"], ("b", "a"): ["b", "a"]},
+            why="a shallow copy shares what is inside, as a model's arrays: copy.deepcopy")
 _times = []
 try_orders(1, {"a": lambda x: x, "b": lambda x: x}, lambda x: _times.append(x))
 check.equal("how often it is measured for two steps", len(_times), 2, why="once for each order, after its last step")
@@ -616,8 +622,8 @@ check.equal("8 cores, 16 GiB, Xeon(R) @ 2.80GHz", machine_record(8, 16 * _gib, "
             {"cores": 8, "memory_gib": 16, "cpu": "Xeon(R) 2.80GHz"}, why="@ becomes a space, and no two spaces stand side by side")
 check.equal("memory of 15.4 GiB, as a system reports 16", machine_record(1, int(15.4 * _gib), "x").get("memory_gib"), 16,
             why="log2(15.4) is 3.94, which is nearest to 4")
-check.equal("memory of 12, 23, 3 and 5 GiB", [machine_record(1, _g * _gib, "x").get("memory_gib") for _g in (12, 23, 3, 5)],
-            [16, 32, 4, 4], why="round the logarithm: log2 of them is 3.58, 4.52, 1.58 and 2.32")
+check.equal("memory of 12, 23, 3, 5 and 11 GiB", [machine_record(1, _g * _gib, "x").get("memory_gib") for _g in (12, 23, 3, 5, 11)],
+            [16, 32, 4, 4, 8], why="round the logarithm: log2 of them is 3.58, 4.52, 1.58, 2.32 and 3.46; a GiB is 2**30 bytes")
 check.equal("memory of 256 MiB, and unknown memory, 0", [machine_record(1, _m, "x").get("memory_gib") for _m in (2**28, 0)], [1, 1],
             why="at least 1; log2(0) does not exist")
 check.equal("type of memory_gib", type(machine_record(1, _gib, "x").get("memory_gib")).__name__, "int", why="the schema wants an integer")
@@ -917,6 +923,10 @@ check.equal("others by a schema: p50 of 1.5, p90 of -1", validate({"a": "x", "p5
             why="additionalProperties may be a schema, for all names that properties does not have")
 check.equal("a list with one wrong item", validate([1, "two", 3], {"type": "array", "items": {"type": "integer"}}),
             ["record[1]: 'two' is not of type integer"], why="every item by the same schema; where: record[1]")
+check.equal("a list with two wrong items, the first and the last", validate(["one", 2, "three"], {"items": {"type": "integer"}}),
+            ["record[0]: 'one' is not of type integer", "record[2]: 'three' is not of type integer"], why="all items, and all problems")
+check.equal("name and age are both wrong", validate({"name": 7, "age": "x"}, _person),
+            ["record.name: 7 is not of type string", "record.age: 'x' is not of type integer"], why="each adds to what was found before")
 check.equal("three levels deep", validate({"a": {"b": [{"c": 0}, {"c": 9}]}}, {"properties": {"a": {"properties": {"b": {"items": {
             "properties": {"c": {"maximum": 5}}}}}}}}), ["record.a.b[1].c: 9 is above 5"], why="validate calls itself with the place")
 check.equal("a list where an object is wanted", validate([], _person), ["record: [] is not of type object"], why="value_problems says so; nothing is inside")
@@ -1037,6 +1047,7 @@ def write_submission(record: Mapping[str, Any], path: str | Path) -> None:
 _entry, _times = _small_entry()
 with _folder({}) as _root, _entry_folder() as _here:
     _record, _path = submission(_entry, TRACK, "digits", _here, _times), _root / "submission.json"
+    _record |= {"date": "2026-01-02T03:04:05Z"}
     write_submission(_record, _path)
     check.equal("what is read again", json.loads(_path.read_text("utf-8")) if _path.is_file() else "no file", _record, why="the record as JSON")
     _wrong = _record | {"track": "swimming", "accuracy": {"before": 0.95, "after": 94.0}}
@@ -1186,8 +1197,10 @@ _front = front(Entry("speed", _stages))
 check.equal("the front of five", [getattr(_s, "name", _s) for _s in _front], ["start", "small", "tiny", "twin"],
             why="bad is beaten by small in all three; start has the best accuracy, tiny the fewest bytes; of twins both stay")
 check.equal("type", sorted({type(_s).__name__ for _s in _front}), ["Stage"], why="the stages, not their numbers")
-check.equal("more accuracy alone", [_s.name for _s in front(Entry("x", [Stage("a", Figures(0.9, 1.0, 1)), Stage("b", Figures(0.8, 1.0, 1))]))],
+check.equal("more accuracy alone", [getattr(_s, "name", _s) for _s in front(Entry("x", [Stage("a", Figures(0.9, 1.0, 1)), Stage("b", Figures(0.8, 1.0, 1))]))],
             ["a"], why="seconds and bytes are better when less, accuracy when more")
+_pair = [Stage("slow", Figures(0.9, 5.0, 7)), Stage("quick", Figures(0.9, 1.0, 7))]
+check.equal("the same accuracy and bytes, less time", [getattr(_s, "name", _s) for _s in front(Entry("x", _pair))], ["quick"], why="less time beats more")
 
 # %% given="report"
 #| export
@@ -1294,7 +1307,8 @@ with _folder({}) as root:
     stages = [Stage("start", Figures(right(net), 0.0, size), "as it was trained")]
     for name, step in STEPS.items():
         candidate, size = on_disk(step(net), root / "candidate.pt")
-        times = interleave({"old": answering(net), "new": answering(candidate, name == "fast kernels")}, 12, 0.01)
+        pair = {"old": answering(net), "new": answering(candidate, name == "fast kernels")}
+        times = interleave(pair, 20, 0.01)
         old, new = times["old"], times["new"]
         if len(stages) == 1:
             stages[0] = stages[0]._replace(figures=stages[0].figures._replace(seconds=old.summary.median))
@@ -1312,8 +1326,10 @@ with _folder({}) as root:
 # %% [markdown]
 """
 Read the reasons of those that went. A step that helps training may not help a small answer. int8 makes the
-file smaller and the answer slower, for NumPy has no fast product of small integers: a trade, and since the
-target's size is met without it, nobody has to make it. And a step that does nothing should be found out.
+file smaller, and the answer slower where the clock can tell: NumPy has no fast product of small integers. That
+is a trade, and since the target's size is met without it, nobody has to make it. And the step that does nothing
+should be found out: at a level of 95 % chance calls it faster now and then, which is one more reason to time
+again what was kept.
 
 Now all is decided. Only now the test images are looked at, **once**, and all that was kept is timed again,
 side by side: in the log above each step was timed in rounds of its own.
@@ -1369,8 +1385,8 @@ has fewer FLOPs? And does that depend on how many digits are asked at once?
 """
 
 # %% demo="arithmetic_and_the_rest"
-first, last = nets["start"], list(nets.values())[-1]
-print("digits   FLOPs /   time /   µs of the last one")
+first, last = nets["start"], nets["distilled"]
+print("digits   FLOPs /   time /   µs of the distilled one")
 for count in (1, 8, 64, 400):
     some = Tensor(kept[:count])
     with no_grad():
