@@ -186,7 +186,9 @@ def test_a_class_that_takes_a_course_layers_name_is_refused(tmp_path):
         save(Linear(), tmp_path / "m.pt")
 
 
-@pytest.mark.parametrize("part", [len, {"a": 1}, [1], object(), lambda x: x], ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize(
+    "part", [len, {"a": 1}, [1], object(), lambda x: x], ids=lambda part: type(part).__name__
+)
 def test_what_a_file_cannot_hold_is_named(part, tmp_path):
     net = Sequential(ReLU())
     net.extra = part

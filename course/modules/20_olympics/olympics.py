@@ -1,0 +1,1557 @@
+# %% [markdown]
+"""
+# 20 · Olympics
+
+Everything is built. The last module is about a system, not a part: take a model that you trained, make it
+ten times faster and four times smaller without losing what it knows, and prove it to somebody who does not
+believe you. The second half of that sentence is what you write here.
+
+```
+you have built     14 profiling, 15 quantization, 16 compression, 18 acceleration,
+                   19 benchmarking, and a framework below them
+        |
+        v
+you build now      a target and its judge, accuracy from raw predictions, keep or drop,
+                   hashes, a schema's validator, the submission, the picture of it all
+        |
+        v
+this unlocks       tito olympics: your own entry, in four tracks
+```
+
+Time: about 6 hours, half of them in your own entry. Every exercise is a cell with a hole in it, and the
+cell below it checks your answer. Run `tito watch` in a terminal beside this notebook.
+"""
+
+# %% given="imports"
+#| default_exp olympics
+#| export
+import copy
+import hashlib
+import importlib
+import itertools
+import json
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinytorch.benchmarking import Measurement, compare, pareto_front
+
+# %% given="tools"
+import tempfile
+from contextlib import contextmanager, nullcontext
+
+import tito.checks as check
+from threadpoolctl import threadpool_limits
+from tinytorch.benchmarking import interleave
+from tinytorch.core.acceleration import accelerated
+from tinytorch.core.activations import ReLU
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.layers import Flatten, Linear, Sequential
+from tinytorch.core.losses import CrossEntropyLoss
+from tinytorch.core.optimizers import Adam
+from tinytorch.core.tensor import Tensor, manual_seed
+from tinytorch.data.loader import DataLoader, TensorDataset
+from tinytorch.nn.conv import Conv2d, MaxPool2d
+from tinytorch.optim.compression import DistillationLoss, magnitude_mask, prune_channels, to_sparse
+from tinytorch.optim.quantization import Scheme, dequantize_array, load, quantization_parameters, quantize, quantize_array, save
+from tinytorch.profiling import Profiler
+from tito.data import load_tinydigits
+
+threadpool_limits(1)  # matrix products on one core, so that times can be compared
+
+TRACK = {"course": "1.0", "target": {"speed": 10.0, "size": 4.0, "latency": 0.1, "accuracy": 0.02}}
+
+
+@contextmanager
+def _folder(files):
+    """A folder with these files, {name: bytes}, for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as place:
+        for name, raw in files.items():
+            path = Path(place) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(raw)
+        yield Path(place)
+
+
+@contextmanager
+def _entry_folder():
+    """olympics/speed of a workspace that has next to nothing in it."""
+    here = {"before.pt": b"before", "after.pt": b"af", "predictions.json": b"{}", "entry.py": b"run()\n"}
+    files = {f"olympics/speed/{name}": raw for name, raw in here.items()}
+    with _folder(files | {"tinytorch/benchmarking.py": b"# 19\n"}) as root:
+        yield root / "olympics" / "speed"
+
+
+def _small_entry():
+    """An entry of three stages, and the measurements of its first and last."""
+    times = Measurement("m", (0.004,) * 6, (1.0,) * 6, 10), Measurement("m", (0.0005,) * 7, (1.0,) * 7, 80)
+    return Entry("speed", [Stage("start", Figures(0.95, 0.004, 999)), Stage("int8", Figures(0.5, 0.002, 30), "tried"),
+                           Stage("small", Figures(0.94, 0.0005, 2), "distilled")]), times
+
+# %% [markdown]
+"""
+## Why: ten times faster, says who?
+
+Here is a claim as one reads it: "our network is faster after optimisation". Somebody timed the old one,
+changed something, timed the new one, and took the best. In the next cell the two networks are **the same
+object**. Guess what the cell prints before you run it.
+"""
+
+# %% demo="faster_than_itself"
+manual_seed(0)
+idle = Sequential(Flatten(), Linear(64, 64), ReLU(), Linear(64, 10))
+one_digit = Tensor(np.zeros((1, 1, 8, 8)))
+
+
+def stopwatch():
+    """Seconds of one answer, by a clock that somebody holds."""
+    begin = time.perf_counter()
+    idle(one_digit)
+    return time.perf_counter() - begin
+
+
+old = stopwatch()
+new = min(stopwatch() for _ in range(10))
+print(f"before {old * 1e6:.1f} µs, after {new * 1e6:.1f} µs: {old / new:.1f} times faster, and nothing was changed")
+
+# %% [markdown]
+"""
+No line of that cell is a lie, and all of it is wrong. The same can be done with accuracy (ask the training
+images) and with size (count the weights, ship the file). So a claim is worth what somebody else can
+**recompute**: raw predictions, files, hashes, rounds of a clock with their interval. This module writes
+such a record, and the parts that refuse a wrong one.
+
+## Foundations: one optimisation, by hand
+
+A network gets 980 of 1,000 images right, answers in 50 ms, and its file has 4,000 bytes. Three steps are
+tried, one after the other:
+
+```
+             right     time     bytes    faster    smaller    lost
+start         98 %    50 ms     4,000       1          1        0
+channels      97 %    20 ms     2,000     2.5          2        1 point
+distilled     96 %     5 ms     1,000      10          4        2 points
+```
+
+Factors **multiply**: 2.5 times and then 4 times is 10 times. Points **add**: 1 and 1 are 2. So the picture
+of an optimisation has a logarithmic axis for time and size, where equal factors are equal lengths, and
+each step's gain can be seen whatever stood before it:
+
+```
+time         5 ms         20 ms     50 ms
+start        |##############################
+channels     |##################
+distilled    |
+```
+
+And three questions are asked at each step. Is it better, beyond noise? What does it cost in the others? May
+it stand where it stands: would another order have given more?
+
+## Build
+
+### The target
+
+A target is written down *before* the work: times faster, times smaller, seconds of one answer at most, and
+accuracy that may be lost. `judge` holds two figures against it. Its rows say the numbers, not only yes or
+no: a target missed by a hair is another finding than one missed by far.
+
+What is exactly reached is met. Floating point spoils that: in the table above `0.98 - 0.96` gives
+0.020000000000000018. Allow 1e-9 in each comparison.
+
+`Figures`, `Stage` and `Entry` are given: what is measured, one step, and the log of all steps.
+"""
+
+# %% given="Figures"
+#| export
+class Figures(NamedTuple):
+    """What is measured of one model: share of right answers, seconds per answer, bytes of its file."""
+
+    accuracy: float
+    seconds: float
+    bytes: int
+
+
+class Stage(NamedTuple):
+    """One step of an optimisation: its name, the figures after it, and how it was done."""
+
+    name: str
+    figures: Figures
+    note: str = ""
+
+
+@dataclass
+class Entry:
+    """The log of an optimisation: the stages in order, the first is where it began."""
+
+    track: str
+    stages: list[Stage]
+
+    @property
+    def first(self) -> Figures:
+        """The figures of the beginning."""
+        if not self.stages:
+            raise ValueError(
+                f"Entry {self.track!r}: no stages. The first is the model you began with."
+            )
+        return self.stages[0].figures
+
+    @property
+    def last(self) -> Figures:
+        """The figures of the end."""
+        return self.stages[-1].figures if self.stages else self.first
+
+# %% exercise="Target.judge"
+#| export
+class Row(NamedTuple):
+    """One demand of a target: whether it is met, the number that was wanted and the one that came."""
+
+    name: str
+    met: bool
+    wanted: float
+    got: float
+
+    def __str__(self) -> str:
+        said = "met" if self.met else "missed"
+        return f"{self.name:9} {said:7} wanted {self.wanted:8.4g}   got {self.got:8.4g}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Times faster and smaller, seconds of an answer at most, accuracy that may be lost (0.02: 2 points)."""
+
+    speed: float = 10.0
+    size: float = 4.0
+    latency: float = 0.1
+    accuracy: float = 0.02
+
+    def judge(self, before: Figures, after: Figures) -> list[Row]:
+        """Four rows: speed, size, latency, accuracy. What is exactly reached is met.
+
+        got: times faster, times smaller, seconds after, accuracy lost (below 0 if it was won).
+
+        >>> [row.met for row in Target().judge(Figures(0.9, 1.0, 100), Figures(0.9, 0.05, 50))]
+        [True, False, True, True]
+        """
+        ### BEGIN SOLUTION
+        speed, size = before.seconds / after.seconds, before.bytes / after.bytes
+        lost = before.accuracy - after.accuracy
+        return [
+            Row("speed", speed >= self.speed - 1e-9, self.speed, speed),
+            Row("size", size >= self.size - 1e-9, self.size, size),
+            Row("latency", after.seconds <= self.latency + 1e-9, self.latency, after.seconds),
+            Row("accuracy", lost <= self.accuracy + 1e-9, self.accuracy, lost),
+        ]
+        ### END SOLUTION
+
+# %% check="Target.judge" points=9
+_before, _after = Figures(0.98, 0.05, 4000), Figures(0.96, 0.005, 1000)
+_rows = Target().judge(_before, _after)
+check.equal("names of the rows", [_row[0] for _row in _rows], ["speed", "size", "latency", "accuracy"],
+            why="four demands, in the order of the target's fields")
+check.equal("wanted", [_row[2] for _row in _rows], [10.0, 4.0, 0.1, 0.02], why="the target's own numbers")
+check.close("got, from 98 %, 50 ms, 4,000 bytes to 96 %, 5 ms, 1,000 bytes", [_row[3] for _row in _rows],
+            [10.0, 4.0, 0.005, 0.02], why="0.05 / 0.005 times faster, 4000 / 1000 times smaller, 5 ms after, 2 points lost")
+check.equal("met", [bool(_row[1]) for _row in _rows], [True] * 4,
+            why="all reached exactly, and that is enough; 0.98 - 0.96 is a hair above 0.02 in floating point, so allow 1e-9")
+check.equal("met, where all four miss by a little", [bool(_row[1]) for _row in Target().judge(Figures(0.98, 1.0, 3999), Figures(0.959, 0.101, 1000))],
+            [False] * 4, why="9.9 times faster, 3.999 times smaller, 101 ms, 2.1 points lost")
+_rows = Target(2.0, 1.0, 0.5, 0.01).judge(Figures(0.9, 1.0, 100), Figures(0.95, 0.4, 100))
+check.equal("met, with Target(speed=2.0, size=1.0, latency=0.5, accuracy=0.01)", [bool(_row[1]) for _row in _rows],
+            [True] * 4, why="other targets, other limits; an accuracy that rose has lost nothing")
+check.close("got with that target", [_row[3] for _row in _rows], [2.5, 1.0, 0.4, -0.05],
+            why="1.0 / 0.4, 100 / 100, 0.4 s, 0.90 - 0.95; the fields are name, met, wanted, got")
+check.equal("type of the rows", [type(_row).__name__ for _row in _rows], ["Row"] * 4, why="Row(name, met, wanted, got)")
+
+# %% [markdown]
+"""
+### Count it yourself
+
+"94 % accuracy" is a claim. A list of 1,000 predicted classes is evidence: whoever has the answers can count.
+So the accuracy of a submission is never read, it is recomputed, here and by the judge.
+
+Worked by hand: predictions 3, 1, 4, 1 for the answers 3, 1, 4, 5 are right three times of four, 0.75. If a
+claim comes with them it must agree, within 1e-6 for the digits that were not written. A claim of 0 is a
+claim too, and `nan` agrees with nothing.
+
+Beware of NumPy's kindness: a single prediction against 1,000 answers broadcasts, and gives a number.
+"""
+
+# %% exercise="accuracy_from"
+#| export
+def accuracy_from(predictions: ArrayLike, answers: ArrayLike, claim: float | None = None) -> float:
+    """The share of right predictions, counted: predictions (N,) and answers (N,), numbers or texts.
+
+    claim: what somebody says it is, refused if it is another number (by more than 1e-6).
+    Raises ValueError for other shapes, no predictions, or a wrong claim.
+
+    >>> accuracy_from([3, 1, 4, 1], [3, 1, 4, 5])
+    0.75
+    """
+    said, known = np.asarray(predictions), np.asarray(answers)
+    ### BEGIN SOLUTION
+    if said.shape != known.shape or said.ndim != 1 or not len(said):
+        raise ValueError(
+            f"accuracy_from: predictions {said.shape} for answers {known.shape}: one class for each "
+            "question is needed, in order. Outputs of a network first go through argmax(axis=1)."
+        )
+    right = float(np.mean(said == known))
+    if claim is not None and not abs(right - claim) <= 1e-6:
+        raise ValueError(
+            f"accuracy_from: {claim:.4f} is claimed, the predictions give {right:.4f}. "
+            "Count it again from these predictions."
+        )
+    return right
+    ### END SOLUTION
+
+# %% check="accuracy_from" points=8
+check.close("[3, 1, 4, 1] for the answers [3, 1, 4, 5]", accuracy_from([3, 1, 4, 1], [3, 1, 4, 5]), 0.75, why="three of four")
+check.close("texts", accuracy_from(["red", "blue"], ["red", "green"]), 0.5, why="a language entry predicts texts")
+check.equal("type", type(accuracy_from(np.array([1, 2]), np.array([1, 2]))).__name__, "float",
+            why="a record is JSON, which knows no NumPy numbers")
+check.close("with the claim 0.75", accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=0.75), 0.75, why="claim and count agree")
+check.equal("with the claim 0.3333333 for one of three", accuracy_from([1, 2, 3], [1, 0, 0], claim=0.3333333), 1 / 3,
+            why="a claim that was written with seven digits is not a lie: 1e-6 is allowed")
+for _claim in (0.80, 0.70, float("nan")):
+    check.raises(f"the claim {_claim} where 0.75 is counted", ValueError,
+                 lambda: accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=_claim), mention=["0.75", f"{_claim:.2f}"])
+check.raises("the claim 0.0 where 0.75 is counted", ValueError, lambda: accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=0.0),
+             mention=["0.75", "0.0"])
+check.raises("3 predictions for 4 answers", ValueError, lambda: accuracy_from([3, 1, 4], [3, 1, 4, 5]), mention=["3", "4"])
+check.raises("1 prediction for 4 answers", ValueError, lambda: accuracy_from([3], [3, 3, 3, 5]), mention=["1", "4"])
+check.raises("outputs (4, 4) for 4 answers", ValueError, lambda: accuracy_from(np.eye(4), [0, 1, 2, 3]), mention=["(4, 4)", "(4,)"])
+check.raises("no predictions for no answers", ValueError, lambda: accuracy_from([], []), mention=["(0,)"])
+
+# %% [markdown]
+"""
+### Keep or drop
+
+A step costs something for ever: code to read, a format to support, a cause to suspect. So it must earn its
+place. The rule:
+
+1. It loses more accuracy than may still be lost: **dropped**.
+2. It is faster (by module 19's `compare`, beyond noise) or smaller, and neither slower nor larger: **kept**.
+3. All else is **dropped**: no difference, or a trade of one for the other.
+
+```
+time            bytes      keep?
+faster          equal      yes
+no difference   fewer      yes
+no difference   equal      no: it does nothing
+slower          fewer      no: a trade, which a person may decide otherwise
+```
+
+The reason goes into the log, for steps that are dropped as well: next year somebody will want to try them
+again. For rule 1 it is `f"loses {100 * lost:.1f} points, {100 * may_lose:.1f} may be lost"`; else
+`f"{comparison}; {size}"`, from the two given lines.
+"""
+
+# %% exercise="decide"
+#| export
+class Decision(NamedTuple):
+    """Whether a step is kept, and why or why not."""
+
+    keep: bool
+    reason: str
+
+
+def decide(
+    before: Figures,
+    after: Figures,
+    old: Measurement | Sequence[float],
+    new: Measurement | Sequence[float],
+    may_lose: float = 0.02,
+) -> Decision:
+    """Keep a step that is faster or smaller, and neither slower nor larger; else drop it.
+
+    before, after: the figures without and with the step. old, new: its times, measured side by side.
+    may_lose: the accuracy that may still be lost; a step that loses more is dropped for that.
+    Raises ValueError as `compare` does.
+
+    >>> decide(Figures(0.9, 2.0, 80), Figures(0.9, 1.0, 80), [2.0] * 6, [1.0] * 6).keep
+    True
+    """
+    lost, comparison = before.accuracy - after.accuracy, compare(new, old)
+    size = f"{after.bytes / before.bytes:.2f} times the bytes"
+    ### BEGIN SOLUTION
+    if lost > may_lose + 1e-9:
+        return Decision(False, f"loses {100 * lost:.1f} points, {100 * may_lose:.1f} may be lost")
+    better = comparison.verdict == "faster" or after.bytes < before.bytes
+    worse = comparison.verdict == "slower" or after.bytes > before.bytes
+    return Decision(better and not worse, f"{comparison}; {size}")
+    ### END SOLUTION
+
+# %% check="decide" points=9
+def _decided(after, new, old=(1.0,) * 8, may_lose=0.02):
+    """keep of the step from 95 %, 1,000 bytes and `old` times."""
+    return decide(Figures(0.95, 1.0, 1000), Figures(*after), list(old), list(new), may_lose)
+
+
+_noisy = [0.80, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 1.04, 1.10, 1.20]
+check.equal("half the time in each of 8 rounds", _decided((0.95, 0.5, 1000), [0.5] * 8).keep, True, why="faster, and nothing is worse")
+_result = _decided((0.95, 0.965, 1000), _noisy, (1.0,) * 10)
+check.equal("0.80 to 1.20 times the time, the median 0.965: keep", _result.keep, False,
+            why="no difference can be told: a step that does nothing is work to maintain, so it is dropped")
+check.true("its reason says no difference", "no difference" in _result.reason, why="who reads the log wants to know why",
+           got=_result.reason)
+check.equal("the same time, half the bytes", _decided((0.95, 1.0, 500), [1.0] * 8).keep, True, why="smaller, and not slower")
+check.equal("slower, half the bytes", _decided((0.95, 2.0, 500), [2.0] * 8).keep, False, why="it gains in one and loses in the other")
+check.equal("faster, more bytes", _decided((0.95, 0.5, 1001), [0.5] * 8).keep, False, why="it gains in one and loses in the other")
+check.equal("slower, the same bytes", _decided((0.97, 2.0, 1000), [2.0] * 8).keep, False, why="nothing gained but accuracy")
+_result = _decided((0.92, 0.5, 500), [0.5] * 8)
+check.equal("twice as fast and half the size, 3 points lost", _result.keep, False, why="2 points may be lost")
+check.true("its reason says how many points", "3.0 points" in _result.reason, why="f\"loses {100 * lost:.1f} points, …\"",
+           got=_result.reason)
+check.equal("1 point lost of 1", _decided((0.94, 0.5, 1000), [0.5] * 8, may_lose=0.01).keep, True,
+            why="exactly what may be lost; 0.95 - 0.94 is a hair above 0.01 in floating point, so allow 1e-9")
+check.equal("the same time, the same bytes", _decided((0.96, 1.0, 1000), [1.0] * 8).keep, False, why="no worse is not enough: it must gain something")
+check.equal("1 point lost where 0.5 may be", _decided((0.94, 0.5, 1000), [0.5] * 8, may_lose=0.005).keep, False, why="the caller says how much")
+check.equal("figures that say faster, times that say slower", _decided((0.95, 0.5, 1000), [2.0] * 8).keep, False,
+            why="compare judges by the rounds, taken side by side; one number beside another proves nothing")
+check.equal("type", type(_result).__name__, "Decision", why="keep and reason")
+
+# %% [markdown]
+"""
+### Does the order matter?
+
+Two steps, A and B. Is A then B the same as B then A? For adding and doubling it is not: 3 becomes 7 or 8.
+Here are pruning (the smaller half becomes 0) and rounding:
+
+```
+             1.4  0.6  1.1  0.9
+prune        1.4   0   1.1   0        round       1    1    1    1
+round         1    0    1    0        prune       0    0    1    1
+```
+
+Rounding first makes all weights equal, so pruning can no longer see which of them mattered. They **do not
+commute**. There is no theory that would say which order is better in general; but few steps have few
+orders, and those can be tried. `try_orders` tries all of them. A step may change the model it gets, as
+`prune` does, so every order must begin with a copy of its own.
+"""
+
+# %% exercise="try_orders"
+#| export
+def try_orders(
+    start: Any, steps: Mapping[str, Callable[[Any], Any]], measure: Callable[[Any], Any]
+) -> dict[tuple[str, ...], Any]:
+    """What `measure` says after all steps, in every order: {(name, name, ...): result}.
+
+    Each order begins with a copy of `start` of its own: a step may change what it gets.
+    Cost: n! orders of n steps.
+
+    >>> try_orders(3, {"double": lambda x: 2 * x, "add": lambda x: x + 1}, str)
+    {('double', 'add'): '7', ('add', 'double'): '8'}
+    """
+    found: dict[tuple[str, ...], Any] = {}
+    ### BEGIN SOLUTION
+    for names in itertools.permutations(steps):
+        value = copy.deepcopy(start)
+        for name in names:
+            value = steps[name](value)
+        found[names] = measure(value)
+    ### END SOLUTION
+    return found
+
+# %% check="try_orders" points=8
+def _steps():
+    """Two steps that change the list they get."""
+    def halve(values):
+        """The smaller half becomes 0."""
+        for i in sorted(range(len(values)), key=lambda i: abs(values[i]))[: len(values) // 2]:
+            values[i] = 0.0
+        return values
+
+    def whole(values):
+        """Each number becomes a whole one."""
+        values[:] = [float(round(v)) for v in values]
+        return values
+
+    return {"prune": halve, "round": whole}
+
+
+_start = [1.4, 0.6, 1.1, 0.9]
+_found = try_orders(_start, _steps(), lambda v: v)
+check.equal("[1.4, 0.6, 1.1, 0.9], pruned to half and then rounded", _found.get(("prune", "round")), [1.0, 0.0, 1.0, 0.0],
+            why="0.6 and 0.9 are the smallest two")
+check.equal("rounded and then pruned to half", _found.get(("round", "prune")), [0.0, 0.0, 1.0, 1.0],
+            why="rounded they are all 1: which two go is chance, and 1.4 is among them. A copy for each order, or the second "
+                "begins with what the first one left")
+check.equal("what it began with, afterwards", _start, [1.4, 0.6, 1.1, 0.9], why="copy.deepcopy for each order")
+check.equal("orders of three steps", sorted(try_orders(0, dict.fromkeys("abc", lambda x: x), str)),
+            sorted([("a", "b", "c"), ("a", "c", "b"), ("b", "a", "c"), ("b", "c", "a"), ("c", "a", "b"), ("c", "b", "a")]),
+            why="3 * 2 * 1; itertools.permutations gives them")
+_found = try_orders(3, {"double": lambda x: 2 * x, "add": lambda x: x + 1, "square": lambda x: x * x}, lambda x: -x)
+check.equal("3, doubled, one added, squared; and measured by -x", _found.get(("double", "add", "square")), -49,
+            why="(2 * 3 + 1)², each step on what the one before gave, measured at the end")
+check.equal("3, squared, doubled, one added", _found.get(("square", "double", "add")), -19, why="2 * 3² + 1")
+_found = try_orders({"log": []}, {_n: lambda x, _n=_n: x["log"].append(_n) or x for _n in "ab"}, lambda x: list(x["log"]))
+check.equal("steps that write into a list inside of what they get", _found, {("a", "b"): ["a", "b"], ("b", "a"): ["b", "a"]},
+            why="a shallow copy shares what is inside, as a model's arrays: copy.deepcopy")
+_times = []
+try_orders(1, {"a": lambda x: x, "b": lambda x: x}, lambda x: _times.append(x))
+check.equal("how often it is measured for two steps", len(_times), 2, why="once for each order, after its last step")
+
+# %% [markdown]
+"""
+A real layer, and real bytes: a trained network's weights, 70 % pruned by magnitude and rounded to 3 bits.
+Which order would you choose?
+"""
+
+# %% demo="orders_of_a_layer"
+digits = load_tinydigits()
+BATCH, KEPT = 64, 400
+
+
+def as_batch(images):
+    """Digits (N, 8, 8) of 0 to 16 as (N, 1, 8, 8) from 0 to 1."""
+    return (images[:, None] / 16).astype(np.float32)
+
+
+pictures, labels = as_batch(digits.train_images), digits.train_labels
+kept, kept_labels = pictures[:KEPT], labels[:KEPT]  # decided on
+train, train_labels = pictures[KEPT:], labels[KEPT:]  # learned from
+
+
+def learn(net, arrays, loss, epochs, lr=0.003):
+    """Train with Adam on module 18's kernels; `loss` gets the outputs and what stands beside the images."""
+    optimizer = Adam(net.parameters(), lr=lr)
+    with accelerated(threads=1):
+        net.train()
+        for _ in range(epochs):
+            for x, *beside in DataLoader(TensorDataset(*arrays), BATCH, shuffle=True, seed=0):
+                optimizer.zero_grad()
+                loss(net(x), *beside).backward()
+                optimizer.step()
+    return net.eval()
+
+
+@no_grad()
+def outputs(net, images):
+    """Ten numbers for each image."""
+    return net.eval()(Tensor(images)).data
+
+
+def right(net, images=kept, classes=kept_labels):
+    """Share of right answers, counted from predictions."""
+    return accuracy_from(outputs(net, images).argmax(axis=1), classes)
+
+
+cross_entropy = CrossEntropyLoss()
+manual_seed(0)
+dense = learn(Sequential(Flatten(), Linear(64, 64), ReLU(), Linear(64, 10)), (train, train_labels),
+              lambda out, y: cross_entropy(out, y), epochs=6)
+
+
+def pruned(net):
+    """Seven weights of ten become 0."""
+    for layer in (net[1], net[3]):
+        layer.weight.data *= magnitude_mask(layer.weight.data, 0.7)
+    return net
+
+
+def rounded(net):
+    """Each weight becomes the nearest of 7."""
+    for layer in (net[1], net[3]):
+        weight, scheme = layer.weight.data, Scheme(bits=3)
+        scale, zero = quantization_parameters(weight, scheme)
+        layer.weight.data[...] = dequantize_array(quantize_array(weight, scale, zero, scheme), scale, zero)
+    return net
+
+
+def sparse_bytes(net):
+    """Accuracy, and the bytes of the weights as gaps and values."""
+    return right(net), sum(to_sparse(net[i].weight.data).nbytes for i in (1, 3))
+
+
+print(f"{'as trained':22} {right(dense):.1%}")
+for names, (share, size) in try_orders(dense, {"prune": pruned, "round": rounded}, sparse_bytes).items():
+    print(f"{' then '.join(names):22} {share:.1%}  {size:,} bytes")
+
+# %% [markdown]
+"""
+The bytes say how many weights are left. Both orders end on the same grid, but after rounding, many weights
+share one magnitude, and pruning cuts that group by place, not by worth. What the accuracy makes of it is a
+matter of measuring, which is the point. (With real integers the other order does not even run:
+`prune_channels` does not know a `QuantizedLinear`, and fine-tuning would leave the grid again. That is why
+quantization usually comes last.)
+
+### What a machine may say of itself
+
+Seconds mean nothing without the machine. But a record is published, and a machine's exact description with
+its host's name is a fingerprint of a person. So round: cores, memory to a power of two, the family of the
+CPU. An operating system keeps some memory for itself: a machine sold with 16 GiB says 15.4. The logarithm
+makes that whole: log2(15.4) is 3.94, nearest to 4, and 2⁴ = 16.
+
+From the name of the CPU only letters, digits and ` .()-_` stay (`\w` in a pattern is letters, digits and
+`_`); each other character becomes a space. `" ".join(text.split())` leaves single ones.
+"""
+
+# %% exercise="machine_record"
+#| export
+def machine_record(cores: int | None, memory: int, cpu: str) -> dict[str, Any]:
+    """A machine, so rounded that it is one of thousands: {"cores", "memory_gib", "cpu"}.
+
+    cores: at least 1; None: unknown, 1. memory: bytes; gives the nearest power of two in GiB, at least 1.
+    cpu: letters, digits and " .()-_" stay, all else becomes a space, no two of them side by side;
+    at most 60 characters, "unknown" if nothing is left.
+
+    >>> machine_record(8, 16_500_000_000, "Xeon(R) @ 2.80GHz")
+    {'cores': 8, 'memory_gib': 16, 'cpu': 'Xeon(R) 2.80GHz'}
+    """
+    ### BEGIN SOLUTION
+    gib = max(1, 2 ** round(math.log2(max(memory, 1) / 2**30)))
+    words = re.sub(r"[^\w .()-]", " ", cpu).split()
+    return {
+        "cores": max(1, cores or 1),
+        "memory_gib": gib,
+        "cpu": " ".join(words)[:60] or "unknown",
+    }
+    ### END SOLUTION
+
+# %% check="machine_record" points=7
+_gib = 2**30
+check.equal("8 cores, 16 GiB, Xeon(R) @ 2.80GHz", machine_record(8, 16 * _gib, "Xeon(R) @ 2.80GHz"),
+            {"cores": 8, "memory_gib": 16, "cpu": "Xeon(R) 2.80GHz"}, why="@ becomes a space, and no two spaces stand side by side")
+check.equal("memory of 15.4 GiB, as a system reports 16", machine_record(1, int(15.4 * _gib), "x").get("memory_gib"), 16,
+            why="log2(15.4) is 3.94, which is nearest to 4")
+check.equal("memory of 12, 23, 3, 5 and 11 GiB", [machine_record(1, _g * _gib, "x").get("memory_gib") for _g in (12, 23, 3, 5, 11)],
+            [16, 32, 4, 4, 8], why="round the logarithm: log2 of them is 3.58, 4.52, 1.58, 2.32 and 3.46; a GiB is 2**30 bytes")
+check.equal("memory of 256 MiB, and unknown memory, 0", [machine_record(1, _m, "x").get("memory_gib") for _m in (2**28, 0)], [1, 1],
+            why="at least 1; log2(0) does not exist")
+check.equal("type of memory_gib", type(machine_record(1, _gib, "x").get("memory_gib")).__name__, "int", why="the schema wants an integer")
+check.equal("unknown cores", machine_record(None, _gib, "x").get("cores"), 1, why="os.cpu_count() may say None")
+check.equal("a CPU with a path in it", machine_record(2, _gib, "/home/ann: arm64_v8").get("cpu"), "home ann arm64_v8",
+            why="slash and colon are not in the list; _ is")
+check.equal("nothing that may stay", machine_record(2, _gib, " @@ ").get("cpu"), "unknown", why="the schema wants at least one letter")
+check.equal("letters of a name of 80", len(machine_record(2, _gib, "x" * 80).get("cpu", "")), 60, why="at most 60")
+check.equal("its names", sorted(machine_record(2, _gib, "x")), ["cores", "cpu", "memory_gib"], why="nothing else: no host, user or path")
+
+# %% given="machine"
+#| export
+def machine() -> dict[str, Any]:
+    """This machine, rounded, and what runs on it; no name, no user, no path."""
+    known = getattr(os, "sysconf_names", {})
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in known else 0
+    )
+    system = platform.system()
+    return machine_record(os.cpu_count(), memory, platform.machine()) | {
+        "system": system if system in ("Linux", "Darwin", "Windows") else "other",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": np.__version__,
+    }
+
+# %% demo="this_machine"
+print(machine())
+
+# %% [markdown]
+"""
+### Which code was it?
+
+A submission names the code that made it, by one hash over many files: change one letter in any of them, and
+the hash is another one. SHA-256 turns any bytes into 64 hexadecimal digits, and nobody knows how to find a
+second text for given ones.
+
+Gluing files together needs care. Two files, `a` holding `bc` and `ab` holding `c`, both give `abc` if name
+and contents are simply joined. So put a boundary that cannot be mistaken: name, a zero byte, how many bytes
+follow, a zero byte, the bytes.
+
+```
+a.py\0 6\0 x = 1\n        (without the blanks: they are only here)
+```
+
+`found.update(raw)` feeds bytes, `name.encode()` makes bytes of a text. Sort the names; a file counts once.
+"""
+
+# %% exercise="source_hash"
+#| export
+def source_hash(root: str | Path, names: Iterable[str]) -> str:
+    """SHA-256, in hexadecimal, of the files `names` below `root`: of names and contents.
+
+    The same for every order of the names, and for names that are given twice.
+    For each file: name in UTF-8, a zero byte, the number of its bytes as text, a zero byte, its bytes.
+    Raises FileNotFoundError.
+    """
+    found = hashlib.sha256()
+    ### BEGIN SOLUTION
+    for name in sorted(set(names)):
+        raw = (Path(root) / name).read_bytes()
+        found.update(name.encode() + b"\0" + str(len(raw)).encode() + b"\0" + raw)
+    ### END SOLUTION
+    return found.hexdigest()
+
+# %% check="source_hash" points=8
+with _folder({"a.py": b"x = 1\n", "b.py": b"y\0\xff", "ab.py": b""}) as _root:
+    _one = source_hash(_root, ["a.py"])
+    check.equal("of a.py, which holds x = 1", _one, hashlib.sha256(b"a.py\0006\0x = 1\n").hexdigest(),
+                why="name, zero byte, 6 for the 6 bytes, zero byte, the bytes")
+    _two = hashlib.sha256(b"a.py\0006\0x = 1\nb.py\0003\0y\0\xff").hexdigest()
+    check.equal("of a.py and b.py", source_hash(_root, ["a.py", "b.py"]), _two,
+                why="one hash over both, one after the other; b.py is no text, so read bytes")
+    check.equal("the same two in the other order", source_hash(_root, ["b.py", "a.py"]), _two, why="sorted: a folder is listed in any order")
+    check.equal("the same with a.py named twice", source_hash(_root, ["a.py", "b.py", "a.py"]), _two, why="a file is there or not")
+    check.equal("the root as a text", source_hash(str(_root), ["a.py"]), _one, why="Path(root) / name takes both")
+    check.raises("a file that is not there", FileNotFoundError, lambda: source_hash(_root, ["c.py"]), mention=["c.py"])
+    (_root / "a.py").write_bytes(b"x = 2\n")
+    check.equal("of a.py after one letter has changed", source_hash(_root, ["a.py"]), hashlib.sha256(b"a.py\0006\0x = 2\n").hexdigest(),
+                why="that is what it is for: contents, not only names")
+
+# %% [markdown]
+"""
+### A schema
+
+What is a whole record? Prose forgets cases, so there is a language for it: **JSON Schema**, itself JSON. Ours
+uses nine of its words.
+
+```
+{"type": "object",                          what kind of value
+ "required": ["cores"],                     these names must be there
+ "additionalProperties": false,             and no others than
+ "properties": {                            these, each with a schema of its own:
+   "cores": {"type": "integer", "minimum": 1, "maximum": 4096},
+   "cpu": {"type": "string", "pattern": "^[a-z]+$"},
+   "system": {"enum": ["Linux", "Darwin"]},
+   "notes": {"type": "array", "items": {"type": "string"}}}}
+```
+
+`SCHEMA`, given, is that of a submission: the same text as the course's `submission.schema.json`, which the
+judge uses (a test of the course holds them equal). `_whole` writes an object with these names and no others.
+"""
+
+# %% given="SCHEMA"
+#| export
+def _whole(properties: dict[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """An object with these names and no others; all but the optional ones are required."""
+    required = [name for name in properties if name not in optional]
+    return {
+        "type": "object", "additionalProperties": False, "required": required, "properties": properties,
+    }  # fmt: skip
+
+
+def _text(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern}
+
+
+def _both(part: dict[str, Any]) -> dict[str, Any]:
+    return _whole({"before": part, "after": part})
+
+
+_AMOUNT: dict[str, Any] = {"type": "number", "minimum": 0}
+_SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+_BYTES: dict[str, Any] = {"type": "integer", "minimum": 1}
+_SHA, _FILE = _text("^[0-9a-f]{64}$"), _text(r"^\w[\w.-]*$")
+_MACHINE: dict[str, Any] = {
+    "cores": {"type": "integer", "minimum": 1, "maximum": 4096},
+    "memory_gib": {"type": "integer", "minimum": 1, "maximum": 65536},
+    "cpu": _text(r"^[\w .()-]{1,60}$"),
+    "system": {"enum": ["Linux", "Darwin", "Windows", "other"]},
+    "python": _text(r"^3\.[0-9]+$"),
+    "numpy": _text(r"^[0-9]+\.[0-9]+[\w.]*$"),
+}
+_SPEED: dict[str, Any] = {
+    "seconds": _AMOUNT,
+    "interval": {"type": "array", "items": _AMOUNT},
+    "n": {"type": "integer", "minimum": 6},
+    "throughput": _AMOUNT,
+    "percentiles": {"type": "object", "additionalProperties": _AMOUNT},
+}
+_STAGE: dict[str, Any] = {
+    "name": {"type": "string"}, "note": {"type": "string"}, "accuracy": _SHARE, "seconds": _AMOUNT,
+    "bytes": _BYTES,
+}  # fmt: skip
+SCHEMA: dict[str, Any] = {"title": "A submission to the TinyTorch Olympics, version 1"} | _whole({
+    "schema": {"enum": [1]},
+    "track": {"enum": ["vision", "language", "speed", "compression"]},
+    "course": _text(r"^[0-9]+(\.[0-9]+)+$"),
+    "harness": _text("^[0-9a-f]{16}$"),
+    "origin": {"enum": ["student", "reference"]},
+    "date": _text("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+    "machine": _whole(_MACHINE, ("system", "python", "numpy")),
+    "dataset": {"enum": ["digits", "mnist", "cifar10", "tinytalks"]},
+    "models": _both(_whole({"file": _FILE, "bytes": _BYTES, "sha256": _SHA})),
+    "predictions": _whole({"file": _FILE, "sha256": _SHA}),
+    "accuracy": _both(_SHARE),
+    "speed": _both(_whole(_SPEED, ("percentiles",))),
+    "target": _whole({"speed": _AMOUNT, "size": _AMOUNT, "latency": _AMOUNT, "accuracy": _SHARE}),
+    "source": _whole({"files": {"type": "array", "items": _text(r"^[\w][\w./-]*$")}, "sha256": _SHA}),
+    "stages": {"type": "array", "items": _whole(_STAGE, ("note",))},
+})  # fmt: skip
+
+# %% given="TYPES"
+#| export
+TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,), "array": (list,), "string": (str,), "integer": (int,), "number": (int, float),
+    "boolean": (bool,),
+}  # fmt: skip
+
+
+def is_type(value: Any, kind: str) -> bool:
+    """Whether a value is of that type of JSON; true and false are no numbers, though Python says so."""
+    return isinstance(value, TYPES[kind]) and (kind == "boolean") == isinstance(value, bool)
+
+# %% [markdown]
+"""
+First, one value without anything inside. Each word speaks only of its own kind of value: `minimum` of
+numbers, `pattern` of texts; to another value it says nothing. Python sets three traps here: `True == 1`, and
+`isinstance(True, int)` is true; `nan < 0` is false, as is every comparison with `nan`; `re.match` looks only
+at the beginning of a text, where `re.search` finds the pattern anywhere.
+
+Append a text per problem: `f"{where}: {value} is below {schema['minimum']}"`, or `is above`; for the others
+choose your words.
+"""
+
+# %% exercise="value_problems"
+#| export
+def value_problems(value: Any, schema: Mapping[str, Any], where: str = "record") -> list[str]:
+    """What is wrong with one value by type, enum, minimum, maximum and pattern: one text each.
+
+    A value of a wrong type has that one problem. minimum, maximum: numbers alone, limits are allowed,
+    inf and nan are not. pattern: texts alone, found anywhere in the text (^ and $ are in the pattern).
+    Source: JSON Schema, draft 2020-12, Validation, section 6.
+
+    >>> value_problems(0, {"type": "integer", "minimum": 1}, "cores")
+    ['cores: 0 is below 1']
+    """
+    if "type" in schema and not is_type(value, schema["type"]):
+        return [f"{where}: {value!r:.40} is not of type {schema['type']}"]
+    problems = []
+    ### BEGIN SOLUTION
+    if "enum" in schema and not any(type(value) is type(x) and value == x for x in schema["enum"]):
+        problems.append(f"{where}: {value!r:.40} is not one of {schema['enum']}")
+    if is_type(value, "number"):
+        if not math.isfinite(value):
+            problems.append(f"{where}: {value} is not a finite number")
+        if value < schema.get("minimum", -math.inf):
+            problems.append(f"{where}: {value} is below {schema['minimum']}")
+        if value > schema.get("maximum", math.inf):
+            problems.append(f"{where}: {value} is above {schema['maximum']}")
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        problems.append(f"{where}: {value!r:.40} does not match {schema['pattern']}")
+    ### END SOLUTION
+    return problems
+
+# %% check="value_problems" points=9
+def _ok(value, **schema):
+    """How many problems it finds."""
+    return len(value_problems(value, schema, "n"))
+
+
+check.equal("0 where 1 is the minimum", value_problems(0, {"type": "integer", "minimum": 1}, "n"), ["n: 0 is below 1"],
+            why="where, the value, what is wrong")
+check.equal("1, 5, 6 and 0, from 1 to 5", [_ok(_v, minimum=1, maximum=5) for _v in (1, 5, 6, 0)], [0, 0, 1, 1], why="the limits are allowed")
+check.equal("a text where there is a minimum", _ok("zero", minimum=1), 0, why="limits speak of numbers; that it is one, type must say")
+check.equal("-1 with a minimum of 0, 0.5 and 2 with a maximum of 1", [_ok(-1, minimum=0), _ok(0.5, maximum=1), _ok(2, maximum=1)],
+            [1, 0, 1], why="0 is a limit like any other, and each can stand alone")
+check.equal("inf, -inf and nan, with a minimum of 0", [_ok(float(_v), type="number", minimum=0) > 0 for _v in ("inf", "-inf", "nan")],
+            [True] * 3, why="JSON has no such numbers; every comparison with nan is false, so ask math.isfinite")
+check.equal("'vision' and 'Vision' where vision or speed is wanted", [_ok(_v, enum=["vision", "speed"]) for _v in ("vision", "Vision")], [0, 1],
+            why="one of the list, exactly")
+check.equal("1, True and 1.0 where [1] is wanted", [_ok(_v, enum=[1]) for _v in (1, True, 1.0)], [0, 1, 1],
+            why="True == 1 in Python, and is no 1 in JSON: compare types too (the standard lets 1.0 pass; we do not)")
+check.equal("'abc1' for the pattern [0-9], and for ^[0-9]", [_ok("abc1", pattern="[0-9]"), _ok("abc1", pattern="^[0-9]")], [0, 1],
+            why="found anywhere in the text: re.search; re.match would look at the beginning alone")
+check.equal("'12ab' for ^[0-9]+$", _ok("12ab", pattern="^[0-9]+$"), 1, why="$ is in the pattern")
+check.equal("7 where there is a pattern", _ok(7, pattern="^a"), 0, why="a pattern speaks of texts")
+check.equal("True where a number is at most 0", _ok(True, maximum=0), 0, why="true is no number, so the limit does not speak of it")
+check.equal("a text where an integer of at least 1 is wanted", value_problems("3", {"type": "integer", "minimum": 1}, "n"),
+            ["n: '3' is not of type integer"], why="the given lines: a wrong type is the one problem it has")
+check.equal("anything without a rule", [_ok(_v) for _v in (1, "a", None, [], {})], [0] * 5, why="what is not forbidden is allowed")
+check.equal("two problems at once: 9 for enum [1, 2] and maximum 5", _ok(9, enum=[1, 2], maximum=5), 2, why="all of them, not the first")
+
+# %% [markdown]
+"""
+Then what is inside: objects and lists hold values with schemas of their own, so `validate` calls itself. Keep
+the place: a problem of `machine.cores` says `record.machine.cores`, one of the second stage
+`record.stages[1]`. Collect all problems. A validator that stops at the first is a slow conversation.
+
+For each name of an object: its schema is in `properties`; if not, `additionalProperties` speaks, which may be
+absent or True (anything goes), False (`f"{where}: {name} has no place in it"`), or a schema.
+A missing name is `f"{where}: {name} is missing"`.
+"""
+
+# %% exercise="validate"
+#| export
+def validate(record: Any, schema: Mapping[str, Any] = SCHEMA, where: str = "record") -> list[str]:
+    """All that is wrong with a record, one text each; [] if it fits the schema.
+
+    `value_problems` of the value, then what is inside it. Objects: required names, each property by its
+    own schema, additionalProperties False (no other names) or a schema (for the others). Arrays: items.
+    Source: JSON Schema, draft 2020-12.
+
+    >>> validate({"n": 0}, {"required": ["m"], "properties": {"n": {"minimum": 1}}})
+    ['record: m is missing', 'record.n: 0 is below 1']
+    """
+    problems = value_problems(record, schema, where)
+    ### BEGIN SOLUTION
+    if isinstance(record, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+        missing = [name for name in schema.get("required", ()) if name not in record]
+        problems += [f"{where}: {name} is missing" for name in missing]
+        for name, value in record.items():
+            part = known.get(name, others)
+            if part is False:
+                problems.append(f"{where}: {name} has no place in it")
+            elif part is not True:
+                problems += validate(value, part, f"{where}.{name}")
+    if isinstance(record, list) and "items" in schema:
+        for i, value in enumerate(record):
+            problems += validate(value, schema["items"], f"{where}[{i}]")
+    ### END SOLUTION
+    return problems
+
+# %% check="validate" points=12
+_person = {"type": "object", "required": ["name", "age"], "additionalProperties": False,
+           "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}}}
+check.equal("a record that fits", validate({"name": "Ada", "age": 36}, _person), [], why="nothing wrong: an empty list")
+check.equal("age is missing", validate({"name": "Ada"}, _person), ["record: age is missing"], why="required names it")
+check.equal("age is -1", validate({"name": "Ada", "age": -1}, _person), ["record.age: -1 is below 0"],
+            why="each property by its own schema; where: record.age")
+check.equal("one name too many", validate({"name": "Ada", "age": 36, "shoe": 7}, _person), ["record: shoe has no place in it"],
+            why="additionalProperties is False")
+check.equal("the same where it is not said", validate({"shoe": 7}, {"properties": {}}), [], why="without additionalProperties other names are allowed")
+check.equal("optional and absent", validate({}, {"properties": {"a": {"type": "string"}}}), [], why="properties does not say required")
+_others = {"properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "number", "minimum": 0}}
+check.equal("others by a schema: p50 of 1.5, p90 of -1", validate({"a": "x", "p50": 1.5, "p90": -1}, _others), ["record.p90: -1 is below 0"],
+            why="additionalProperties may be a schema, for all names that properties does not have")
+check.equal("a list with one wrong item", validate([1, "two", 3], {"type": "array", "items": {"type": "integer"}}),
+            ["record[1]: 'two' is not of type integer"], why="every item by the same schema; where: record[1]")
+check.equal("a list with two wrong items, the first and the last", validate(["one", 2, "three"], {"items": {"type": "integer"}}),
+            ["record[0]: 'one' is not of type integer", "record[2]: 'three' is not of type integer"], why="all items, and all problems")
+check.equal("name and age are both wrong", validate({"name": 7, "age": "x"}, _person),
+            ["record.name: 7 is not of type string", "record.age: 'x' is not of type integer"], why="each adds to what was found before")
+check.equal("three levels deep", validate({"a": {"b": [{"c": 0}, {"c": 9}]}}, {"properties": {"a": {"properties": {"b": {"items": {
+            "properties": {"c": {"maximum": 5}}}}}}}}), ["record.a.b[1].c: 9 is above 5"], why="validate calls itself with the place")
+check.equal("a list where an object is wanted", validate([], _person), ["record: [] is not of type object"], why="value_problems says so; nothing is inside")
+check.equal("two things wrong", len(validate({"age": "x", "shoe": 7}, _person)), 3, why="name is missing, age is no integer, shoe has no place: all")
+
+# %% [markdown]
+"""
+### The record
+
+Most of it is bookkeeping, and given: names, hashes, machine, date. Yours are the four parts in which a claim
+could hide. The sizes of `models` come from the files themselves, by `file_record`, and not from the figures.
+The accuracy is that of the entry's first and last stage (which you have counted). `speed` comes from the
+measurements, with interval and n, by `speed_record`; a round is the mean of many answers, so there are no
+percentiles of single ones in it, and none are claimed. And `stages` are **all** of them, in order, as dicts:
+name, note, accuracy, seconds, bytes.
+"""
+
+# %% given="file_record"
+#| export
+def file_record(path: Path) -> dict[str, Any]:
+    """A file as a record names it: its name, its bytes, and their SHA-256."""
+    raw = path.read_bytes()
+    return {"file": path.name, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+
+
+def speed_record(measurement: Measurement) -> dict[str, Any]:
+    """A measurement as a record has it: the median with its interval, n rounds, answers per second."""
+    summary = measurement.summary
+    return {
+        "seconds": summary.median, "interval": list(summary.interval), "n": summary.n,
+        "throughput": 1 / summary.median,
+    }  # fmt: skip
+
+# %% exercise="submission"
+#| export
+def submission(
+    entry: Entry,
+    track: Mapping[str, Any],
+    dataset: str,
+    here: str | Path,
+    measured: Sequence[Measurement],
+) -> dict[str, Any]:
+    """The record of an entry: all that somebody needs to count it again.
+
+    track: what target.toml says, with "course" and "target". here: the folder olympics/TRACK of a
+    workspace, with before.pt, after.pt, predictions.json and entry.py. measured: of before and after.
+    Raises FileNotFoundError if one of them is not there.
+    """
+    here = Path(here).resolve()
+    root, package = here.parents[1], here.parents[1] / "tinytorch"
+    names = [path.relative_to(root).as_posix() for path in sorted(package.rglob("*.py"))]
+    names.append((here / "entry.py").relative_to(root).as_posix())
+    predictions = file_record(here / "predictions.json")
+    record = {
+        "schema": 1,
+        "track": entry.track,
+        "course": track["course"],
+        "harness": file_record(package / "benchmarking.py")["sha256"][:16],
+        "origin": importlib.import_module("tinytorch").origin.kind,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine(),
+        "dataset": dataset,
+        "predictions": {"file": predictions["file"], "sha256": predictions["sha256"]},
+        "target": dict(track["target"]),
+        "source": {"files": names, "sha256": source_hash(root, names)},
+    }
+    ### BEGIN SOLUTION
+    record["models"] = {side: file_record(here / f"{side}.pt") for side in ("before", "after")}
+    record["accuracy"] = {"before": entry.first.accuracy, "after": entry.last.accuracy}
+    record["speed"] = {side: speed_record(m) for side, m in zip(("before", "after"), measured)}
+    record["stages"] = [
+        {"name": name, "note": note, **figures._asdict()} for name, figures, note in entry.stages
+    ]
+    ### END SOLUTION
+    return record
+
+# %% check="submission" points=9
+_entry, _times = _small_entry()
+with _entry_folder() as _here:
+    _record = submission(_entry, TRACK, "digits", _here, _times)
+check.equal("models", _record.get("models"),
+            {"before": {"file": "before.pt", "bytes": 6, "sha256": hashlib.sha256(b"before").hexdigest()},
+             "after": {"file": "after.pt", "bytes": 2, "sha256": hashlib.sha256(b"af").hexdigest()}},
+            why="file_record of before.pt and after.pt: sizes are those of the files, whatever the figures say")
+check.equal("accuracy", _record.get("accuracy"), {"before": 0.95, "after": 0.94}, why="of the entry's first and last figures")
+check.equal("speed, the seconds", [_record.get("speed", {}).get(_side, {}).get("seconds") for _side in ("before", "after")], [0.004, 0.0005],
+            why="speed_record of measured[0] and measured[1]")
+check.equal("speed, the rounds", [_record.get("speed", {}).get(_side, {}).get("n") for _side in ("before", "after")], [6, 7],
+            why="each with its own n")
+check.equal("stages", _record.get("stages"),
+            [{"name": "start", "note": "", "accuracy": 0.95, "seconds": 0.004, "bytes": 999},
+             {"name": "int8", "note": "tried", "accuracy": 0.5, "seconds": 0.002, "bytes": 30},
+             {"name": "small", "note": "distilled", "accuracy": 0.94, "seconds": 0.0005, "bytes": 2}],
+            why="every stage: name and note, and its three figures beside them")
+check.equal("what the schema says", validate(_record), [], why="each part as SCHEMA has it")
+check.true("it is JSON", json.loads(json.dumps(_record)) == _record, why="dicts, lists, texts and numbers; a tuple would come back as a list")
+
+# %% [markdown]
+"""
+An invalid record must not come into the world: whoever finds the file later takes it for one that was
+checked. So validate first, refuse with all problems in one ValueError, and open the file only then.
+"""
+
+# %% exercise="write_submission"
+#| export
+def write_submission(record: Mapping[str, Any], path: str | Path) -> None:
+    """Write a record as JSON; one that does not fit the schema is refused, and nothing is written.
+
+    Raises ValueError with all that is wrong, one per line.
+    """
+    ### BEGIN SOLUTION
+    if problems := validate(record):
+        raise ValueError("write_submission: the record is not valid.\n" + "\n".join(problems))
+    Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    ### END SOLUTION
+
+# %% check="write_submission" points=6
+_entry, _times = _small_entry()
+with _folder({}) as _root, _entry_folder() as _here:
+    _record, _path = submission(_entry, TRACK, "digits", _here, _times), _root / "submission.json"
+    _record |= {"date": "2026-01-02T03:04:05Z"}
+    write_submission(_record, _path)
+    check.equal("what is read again", json.loads(_path.read_text("utf-8")) if _path.is_file() else "no file", _record, why="the record as JSON")
+    _wrong = _record | {"track": "swimming", "accuracy": {"before": 0.95, "after": 94.0}}
+    check.raises("a track that does not exist and 94 as accuracy", ValueError, lambda: write_submission(_wrong, _path),
+                 mention=["swimming", "94"])
+    check.equal("the file after that", json.loads(_path.read_text("utf-8")) if _path.is_file() else "no file", _record,
+                why="nothing is written if anything is wrong: validate first")
+    check.raises("a record with a user's name in it", ValueError, lambda: write_submission(_record | {"user": "ann"}, str(_path)), mention=["user"])
+    _new = _root / "other.json"
+    try:
+        write_submission({}, _new)
+    except ValueError:
+        pass
+    check.equal("whether a refused record leaves a file", _new.exists(), False, why="not even an empty one: open it only when all is right")
+    write_submission(_record, str(_new))
+    check.equal("with the path as a text", _new.exists(), True, why="Path(path) takes both")
+
+# %% [markdown]
+"""
+### The picture
+
+A **waterfall**: a bar per stage, shorter where there is less. Its axis is logarithmic, from `low` to `high`. On
+one from 1 to 1000 that is 30 letters wide, 10 stands at 10: log(10 / 1) / log(1000 / 1) is a third. The
+base of the logarithm does not matter, it cancels.
+"""
+
+# %% exercise="log_place"
+#| export
+def log_place(value: float, low: float, high: float, width: int) -> int:
+    """The place of a value on a logarithmic axis: low is at 0, high at `width`, rounded.
+
+    All three are above 0; equal factors are equal distances. If low is high, everything is at `width`.
+
+    >>> [log_place(value, 1, 1000, 30) for value in (1, 10, 100, 1000)]
+    [0, 10, 20, 30]
+    """
+    ### BEGIN SOLUTION
+    if low == high:
+        return width
+    return round(width * math.log(value / low) / math.log(high / low))
+    ### END SOLUTION
+
+# %% check="log_place" points=4
+check.equal("1, 10, 100, 1000 on an axis from 1 to 1000, 30 wide", [log_place(_v, 1, 1000, 30) for _v in (1, 10, 100, 1000)], [0, 10, 20, 30],
+            why="each factor of ten is a third of the way")
+check.equal("2, 4, 8 from 2 to 8", [log_place(_v, 2, 8, 10) for _v in (2, 4, 8)], [0, 5, 10], why="the axis begins at low, not at 1")
+check.equal("0.003 seconds from 0.001 to 0.1, 40 wide", log_place(0.003, 0.001, 0.1, 40), 10,
+            why="log10(3) = 0.477 of 2 powers of ten: 9.54 of 40, rounded")
+check.equal("type", type(log_place(3, 1, 10, 40)).__name__, "int", why="a number of letters or of pixels")
+check.equal("an axis of no length", log_place(5, 5, 5, 40), 40, why="log(1) is 0, and nothing can be divided by it")
+
+# %% given="waterfall"
+#| export
+def _axis(values: Sequence[float]) -> tuple[float, float]:
+    """Whole powers of ten around the values: no bar is empty, and no axis has length 0."""
+    low = math.floor(math.log10(min(values)) - 0.05)
+    return 10.0**low, 10.0 ** max(low + 1, math.ceil(math.log10(max(values))))
+
+
+def waterfall(entry: Entry) -> str:
+    """Time and size after each stage as bars of text, logarithmic: ten times less, equally shorter."""
+    first, lines = entry.first, []
+    wide = max(len(stage.name) for stage in entry.stages)
+    for title, which in (("seconds", 1), ("bytes", 2)):
+        low, high = _axis([float(stage.figures[which]) for stage in entry.stages])
+        lines.append(f"{title}, from {low:g} to {high:g}, logarithmic")
+        for name, figures, _ in entry.stages:
+            value, times = figures[which], first[which] / figures[which]
+            bar, said = (
+                "#" * log_place(value, low, high, 40),
+                f"{value:.4g}" if which == 1 else f"{value:,}",
+            )
+            lines.append(
+                f"  {name:{wide}} |{bar:40}| {said:>9} {times:6.1f}x less   {figures.accuracy:.1%}"
+            )
+    return "\n".join(lines)
+
+# %% given="waterfall_svg"
+#| export
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def waterfall_svg(entry: Entry, path: str | Path) -> None:
+    """The same picture as an SVG file: two rows of bars with their numbers, and the accuracy."""
+    first, row, parts = entry.first, 26, []
+    block = row * len(entry.stages) + 64
+    for number, (title, which, unit, scale) in enumerate(
+        (("Time", 1, "ms", 1e3), ("Size", 2, "kB", 1e-3))
+    ):
+        low, high = _axis([float(stage.figures[which]) for stage in entry.stages])
+        top = number * block + 30
+        parts.append(
+            f'<text x="16" y="{top}" font-weight="bold">{title} ({unit}, logarithmic)</text>'
+        )
+        ticks = round(math.log10(high / low)) + 1
+        for value in (low * 10.0**i for i in range(ticks)):
+            x = 160 + log_place(value, low, high, 320)
+            parts.append(f'<path d="M{x} {top + 10}V{top + block - 46}" stroke="#ddd"/>')
+            parts.append(
+                f'<text x="{x}" y="{top + block - 32}" text-anchor="middle" fill="#555">{value * scale:g}</text>'
+            )
+        for i, (name, figures, _) in enumerate(entry.stages):
+            y, long = top + 14 + row * i, log_place(figures[which], low, high, 320)
+            said = f"{figures[which] * scale:.3g} {unit}, {first[which] / figures[which]:.1f}x"
+            said += f", {figures.accuracy:.1%}"
+            parts.append(
+                f'<text x="152" y="{y + 13}" text-anchor="end">{_escaped(name[:24])}</text>'
+            )
+            parts.append(
+                f'<rect x="160" y="{y}" width="{long}" height="18" fill="{"#1f6fb4" if i else "#888"}"/>'
+            )
+            parts.append(f'<text x="{168 + long}" y="{y + 13}">{said}</text>')
+    text = "\n".join(parts)
+    Path(path).write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {2 * block + 10}" '
+        'font-family="sans-serif" font-size="12">\n'
+        f"<title>{_escaped(entry.track)}: time and size after each stage</title>\n"
+        f'<rect width="660" height="{2 * block + 10}" fill="white"/>\n{text}\n</svg>\n',
+        encoding="utf-8",
+    )
+
+# %% [markdown]
+"""
+Last, the **front**: which stages does nobody beat? Module 19's `pareto_front` takes a row of figures per
+stage, and for each figure whether less is better. Figures are accuracy, seconds, bytes, in that order.
+"""
+
+# %% exercise="front"
+#| export
+def front(entry: Entry) -> list[Stage]:
+    """The stages that no other stage beats in accuracy, seconds and bytes together, in order.
+
+    >>> stages = [Stage("a", Figures(0.9, 2.0, 80)), Stage("b", Figures(0.8, 3.0, 80))]
+    >>> [stage.name for stage in front(Entry("speed", stages))]
+    ['a']
+    """
+    ### BEGIN SOLUTION
+    chosen = pareto_front([stage.figures for stage in entry.stages], (False, True, True))
+    return [entry.stages[i] for i in chosen]
+    ### END SOLUTION
+
+# %% check="front" points=5
+_stages = [Stage("start", Figures(0.95, 8.0, 800)), Stage("small", Figures(0.93, 2.0, 200)), Stage("bad", Figures(0.92, 3.0, 300)),
+           Stage("tiny", Figures(0.80, 2.0, 20)), Stage("twin", Figures(0.93, 2.0, 200))]
+_front = front(Entry("speed", _stages))
+check.equal("the front of five", [getattr(_s, "name", _s) for _s in _front], ["start", "small", "tiny", "twin"],
+            why="bad is beaten by small in all three; start has the best accuracy, tiny the fewest bytes; of twins both stay")
+check.equal("type", sorted({type(_s).__name__ for _s in _front}), ["Stage"], why="the stages, not their numbers")
+check.equal("more accuracy alone", [getattr(_s, "name", _s) for _s in front(Entry("x", [Stage("a", Figures(0.9, 1.0, 1)), Stage("b", Figures(0.8, 1.0, 1))]))],
+            ["a"], why="seconds and bytes are better when less, accuracy when more")
+_pair = [Stage("slow", Figures(0.9, 5.0, 7)), Stage("quick", Figures(0.9, 1.0, 7))]
+check.equal("the same accuracy and bytes, less time", [getattr(_s, "name", _s) for _s in front(Entry("x", _pair))], ["quick"], why="less time beats more")
+
+# %% given="report"
+#| export
+def report(entry: Entry, target: Target, dropped: Mapping[str, Decision] | None = None) -> str:
+    """All of it on one page: what was wanted and came, the waterfall, the front, what was dropped."""
+    rows = target.judge(entry.first, entry.last)
+    missed = [row.name for row in rows if not row.met]
+    lines = [
+        f"{entry.track}: " + (f"missed {', '.join(missed)}" if missed else "every target met"),
+        "",
+    ]
+    lines += [f"  {row}" for row in rows] + ["", waterfall(entry), ""]
+    lines += [f"on the front: {', '.join(stage.name for stage in front(entry))}"]
+    lines += [f"  {stage.name}: {stage.note}" for stage in entry.stages if stage.note]
+    lines += [f"dropped {name}: {decision.reason}" for name, decision in (dropped or {}).items()]
+    return "\n".join(lines)
+
+# %% [markdown]
+"""
+## Use: the capstone
+
+A small convolutional network learns TinyDigits. It is asked for a page of 64 digits at once: that is one
+answer. First the profile of module 14: where does the time go, and what would it help?
+"""
+
+# %% demo="where_it_begins"
+manual_seed(0)
+start = learn(
+    Sequential(Conv2d(1, 16, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(16, 32, 3, padding=1), ReLU(),
+               Flatten(), Linear(512, 64), ReLU(), Linear(64, 10)),
+    (train, train_labels), lambda out, y: cross_entropy(out, y), epochs=4)
+page = kept[:BATCH]
+with no_grad():
+    profile = Profiler(start).report(Tensor(page))
+print(profile)
+print(f"\nright on the {KEPT} kept back: {right(start):.1%}")
+
+# %% [markdown]
+"""
+Predict. The convolutions take most of the time, and the first Linear most of the bytes. Halving a
+convolution's channels helps its own time and that of the next; by Amdahl's law the rest stays. A network
+without convolutions would leave nothing of that part. Can it know as much? Let it learn from the first
+network's answers, wrong ones included (module 16).
+
+Five steps are tried in turn, each on what stands when it comes. Each is timed in the same rounds as the one
+before it, and `decide` says what stays. Decisions are made on images that were kept back from training; the
+test images are not touched. (Some seconds.)
+"""
+
+# %% demo="stage_by_stage"
+TARGET = Target()
+
+
+def as_it_is(net):
+    """the same weights on module 18's kernels, switched on for each answer"""
+    return copy.deepcopy(net)
+
+
+def fewer_channels(net):
+    """half the channels of each convolution, trained again for 3 epochs"""
+    return learn(prune_channels(net, {"0": 0.5, "3": 0.5}), (train, train_labels),
+                 lambda out, y: cross_entropy(out, y), epochs=3)
+
+
+def distilled(net):
+    """64, 64 and 10 wide, no convolution; learned from the first network's outputs, 30 epochs"""
+    manual_seed(0)
+    student, loss = Sequential(Flatten(), Linear(64, 64), ReLU(), Linear(64, 10)), DistillationLoss()
+    return learn(student, (train, outputs(start, train), train_labels), loss, epochs=30, lr=0.006)
+
+
+def int8(net):
+    """weights and products in 8 bits"""
+    return quantize(net)
+
+
+def nothing(net):
+    """a copy: what does the method say of a step that does nothing?"""
+    return copy.deepcopy(net)
+
+
+STEPS = {"fast kernels": as_it_is, "fewer channels": fewer_channels, "distilled": distilled, "int8": int8,
+         "nothing": nothing}
+
+
+def answering(net, fast=False):
+    """A function that answers one page, as it would be used."""
+    def answer():
+        with accelerated(threads=1) if fast else nullcontext(), no_grad():
+            return net(Tensor(page))
+
+    return answer
+
+
+def on_disk(net, path):
+    """The network as it comes back from its file, and the file's bytes: what is shipped is what is measured."""
+    save(net, path)
+    return load(path).eval(), path.stat().st_size
+
+
+with _folder({}) as root:
+    net, size = on_disk(start, root / "start.pt")
+    nets, dropped = {"start": net}, {}
+    stages = [Stage("start", Figures(right(net), 0.0, size), "as it was trained")]
+    for name, step in STEPS.items():
+        candidate, size = on_disk(step(net), root / "candidate.pt")
+        pair = {"old": answering(net), "new": answering(candidate, name == "fast kernels")}
+        times = interleave(pair, 20, 0.01)
+        old, new = times["old"], times["new"]
+        if len(stages) == 1:
+            stages[0] = stages[0]._replace(figures=stages[0].figures._replace(seconds=old.summary.median))
+        before = stages[-1].figures
+        after = Figures(right(candidate), new.summary.median, size)
+        left = TARGET.accuracy - (stages[0].figures.accuracy - before.accuracy)
+        decision = decide(before, after, old, new, left)
+        print(f"{'keep' if decision.keep else 'drop'} {name:15} {decision.reason}")
+        if decision.keep:
+            net, nets[name] = candidate, candidate
+            stages.append(Stage(name, after, step.__doc__))
+        else:
+            dropped[name] = decision
+
+# %% [markdown]
+"""
+Read the reasons of those that went. A step that helps training may not help a small answer. int8 makes the
+file smaller, and the answer slower where the clock can tell: NumPy has no fast product of small integers. That
+is a trade, and since the target's size is met without it, nobody has to make it. And the step that does nothing
+should be found out: at a level of 95 % chance calls it faster now and then, which is one more reason to time
+again what was kept.
+
+Now all is decided. Only now the test images are looked at, **once**, and all that was kept is timed again,
+side by side: in the log above each step was timed in rounds of its own.
+"""
+
+# %% demo="the_report"
+test, answers = as_batch(digits.test_images), digits.test_labels
+predictions = {name: outputs(net, test).argmax(axis=1) for name, net in nets.items()}
+measured = interleave({name: answering(net) for name, net in nets.items()}, 20, 0.02)
+final = Entry("speed", [
+    Stage(stage.name, Figures(accuracy_from(predictions[stage.name], answers), measured[stage.name].summary.median,
+                              stage.figures.bytes), stage.note)
+    for stage in stages
+])
+print(report(final, TARGET, dropped))
+picture = Path(tempfile.gettempdir()) / "tinytorch_waterfall.svg"
+waterfall_svg(final, picture)
+print(f"\nthe same as a picture, for a browser: {picture.name} in the folder for temporary files")
+
+# %% [markdown]
+"""
+Every figure of that page can be counted again by somebody else, if they get the files. The integration: a
+folder as `tito olympics` wants it, a record, and the refusal of one that was touched up afterwards.
+"""
+
+# %% demo="the_whole_entry"
+with _entry_folder() as here:
+    save(nets["start"], here / "before.pt")
+    save(list(nets.values())[-1], here / "after.pt")
+    both = measured["start"], list(measured.values())[-1]
+    record = submission(final, TRACK, "digits", here, both)
+    write_submission(record, here / "submission.json")
+    again = json.loads((here / "submission.json").read_text("utf-8"))
+    print("what is wrong with it, read again:", validate(again))
+    print("sizes:", {side: part["bytes"] for side, part in again["models"].items()}, "speed:", f"{again['speed']['after']['interval']}")
+    try:
+        write_submission(again | {"accuracy": {"before": 0.97, "after": 1.2}, "rank": 1}, here / "submission.json")
+    except ValueError as error:
+        print("touched up:", error)
+    (here / "entry.py").write_bytes(b"cheat()\n")
+    same = source_hash(here.parents[1], again["source"]["files"]) == again["source"]["sha256"]
+    print("the code is still the one that made it:", same)
+
+# %% [markdown]
+"""
+Your own entry is next. `tito olympics init --track speed` writes a script that uses exactly these names, on the
+network that you recorded in a milestone; `tito olympics check` counts it again as a judge would.
+
+## Measure: what an answer costs, apart from arithmetic
+
+By module 14's count you know the FLOPs of both networks. Predict: is the last network faster by as much as it
+has fewer FLOPs? And does that depend on how many digits are asked at once?
+"""
+
+# %% demo="arithmetic_and_the_rest"
+first, last = nets["start"], nets["distilled"]
+print("digits   FLOPs /   time /   µs of the distilled one")
+for count in (1, 8, 64, 400):
+    some = Tensor(kept[:count])
+    with no_grad():
+        flops = [sum(row.flops for row in Profiler(net).report(some).rows) for net in (first, last)]
+        found = interleave({"first": lambda: first(some), "last": lambda: last(some)}, 8, 0.01)
+    speedup = compare(found["last"], found["first"]).speedup
+    print(f"{count:6} {flops[0] / flops[1]:9.1f} {speedup:8.1f} {1e6 * found['last'].summary.median:12.1f}")
+
+# %% [markdown]
+"""
+FLOPs promise one factor for all of these rows; the clock gives several. For a single digit most of the time is
+Python calling NumPy, which both networks pay; convolution also gathers its windows, which no FLOP counts. A
+claim of "ten times faster" without the number of images asked at once is half a claim.
+
+## Break: three cheats, and what refuses them
+
+**A benchmark that times nothing.** The function is named, and not called. It is very fast.
+"""
+
+# %% demo="it_times_nothing"
+work = sum(row.flops for row in profile.rows)
+for name, function in (("wrong", lambda: answering(start)), ("right", answering(start))):
+    seconds = interleave({name: function}, 8, 0.005)[name].summary.median
+    print(f"{name}: {seconds * 1e6:9.2f} µs, that would be {work / seconds / 1e9:12,.1f} GFLOP/s")
+
+# %% [markdown]
+"""
+Its interval can be as narrow as one likes, and nothing is wrong with the clock. What refuses it is arithmetic: so many operations in so little time, and no machine of this kind has that peak (module 14 measures
+yours). `tito olympics check` asks for that.
+
+**Accuracy on the images it learned from.** A large network, 150 digits, many epochs.
+"""
+
+# %% demo="it_knows_them_by_heart"
+manual_seed(0)
+parrot = learn(Sequential(Flatten(), Linear(64, 256), ReLU(), Linear(256, 10)), (train[:150], train_labels[:150]),
+               lambda out, y: cross_entropy(out, y), epochs=60)
+claimed = right(parrot, train[:150], train_labels[:150])
+print(f"wrong: {claimed:.1%} on the images it learned from")
+try:
+    accuracy_from(outputs(parrot, test).argmax(axis=1), answers, claim=claimed)
+except ValueError as error:
+    print("right:", error)
+
+# %% [markdown]
+"""
+**The best of ten runs**, against the first that came along for the other side. Both sides are the same network.
+"""
+
+# %% demo="the_best_of_ten"
+rounds = interleave({"a": answering(last), "b": answering(last)}, 10, 0.005)
+a, b = rounds["a"], rounds["b"]
+print(f"wrong: {max(b.samples) / min(a.samples):.2f} times faster, the best of one against the worst of the other")
+print("right:", compare(a, b))
+print("and so:", decide(stages[-1].figures, stages[-1].figures, b, a))
+
+# %% [markdown]
+"""
+Whoever picks a run picks noise. Pairs of rounds, with their interval, do not ask which run one likes. The same
+cheat is played with seeds (the best of ten trainings) and with test images (ten looks, the best is reported):
+there the remedy is to decide on images kept back, and look at the test once.
+
+## Reflect
+
+Predict with pencil and paper, write the answer into the cell, and the check says whether it holds.
+
+**1.** Of a network's time, 60 % is convolution, the rest is not. A step makes the convolutions ten times
+faster. How many times faster does the whole become?
+"""
+
+# %% exercise="predict.whole_speed"
+### BEGIN SOLUTION
+whole_speed = 1 / (0.4 + 0.6 / 10)
+### END SOLUTION
+
+# %% check="predict.whole_speed" points=1
+check.prediction("times faster in all", whole_speed, "Mi4xNzM5MTMwNDM0NzgyNjE=", unit="times", rel=0.01,
+                 why="module 14's amdahl: 0.4 stays as it was, 0.6 shrinks to a tenth; ten times is out of reach")
+
+# %% [markdown]
+"""
+**2.** Five steps, all orders, and each order takes 3 seconds to measure. How many seconds does `try_orders` take?
+"""
+
+# %% exercise="predict.seconds_of_orders"
+### BEGIN SOLUTION
+seconds_of_orders = 5 * 4 * 3 * 2 * 3
+### END SOLUTION
+
+# %% check="predict.seconds_of_orders" points=1
+check.prediction("seconds for all orders of five steps", seconds_of_orders, "MzYw", unit="s", rel=0.001,
+                 why="the first step is one of five, the next one of four, …; each order takes 3 seconds")
+
+# %% [markdown]
+"""
+**3.** Three steps are tried in turn. Each is faster beyond noise, and each loses 0.8 points against the step
+before. `decide` is called with `may_lose=0.02` every time, and the target allows 2 points. What happens?
+
+- a) all are kept, and the target is met: each loses less than 2 points
+- b) the third one is dropped by `decide`
+- c) all are kept, and `judge` says accuracy is missed
+- d) none is kept, as each loses something
+"""
+
+# %% exercise="predict.three_small_losses"
+### BEGIN SOLUTION
+three_small_losses = "c"
+### END SOLUTION
+
+# %% check="predict.three_small_losses" points=1
+check.choice("three steps of 0.8 points each", three_small_losses, "Yw==", ["a", "b", "c", "d"],
+             why="decide sees one step, judge sees the first and the last stage: what is the sum? What did the demo pass as "
+                 "may_lose?")
+
+# %% [markdown] question="your_report" points=3
+"""
+**4. Open question, graded by a person.** Your own report. Make an entry to one track with `tito olympics`
+(or, without it, change the recipe of the demo above): a target that you set beforehand, at least three steps
+of which one is dropped, and the report's page. Then write, in half a page: (a) what you predicted for each step
+before it was measured, and where you were wrong, with the reason; (b) which of your figures you trust least,
+and what would raise your trust; (c) what somebody with another machine would find different, and what not.
+
+*Your answer:*
+"""
+
+# %% [markdown]
+"""
+## In production
+
+Everything here has a large sister. **MLPerf Inference** (Reddi et al. 2020) sets scenarios, a quality target
+that the optimised model must keep, and a load generator that submitters may not change; results are reviewed
+by competitors before they are published, and code is submitted with them. Our judge recomputes instead: it
+loads the models and asks again. Schemas are written in JSON Schema by many, and checked by libraries such as
+`jsonschema`; ours knows nine words of it, and is stricter in one point: 1.0 is no integer.
+
+Hashes of sources and artefacts are how builds are made reproducible, and signed **provenance** (SLSA,
+Sigstore) says who made them; ours says only *what*. Search over orders and settings is automated in
+compilers (TVM, Triton's autotuner), with `decide` in the loop and the same danger: who tries thousand
+candidates on one set of images has fitted that set.
+
+What we are not building: energy (it needs a meter), other hardware, a leaderboard. A rank would ask who is
+best; the record answers what holds.
+
+## When it fails
+
+| symptom | cause | where to look |
+|---|---|---|
+| `the predictions give` | the claim is not what the predictions say | count again with `accuracy_from`, and claim that |
+| `one class for each question` | outputs instead of classes, or other images than the answers | `argmax(axis=1)`; the test's own labels |
+| `the record is not valid` | a part does not fit the schema | the lines below it: place, value, rule |
+| `is missing` | a part of the record was not filled in | the `submission` exercise: models, accuracy, speed, stages |
+| `has no place in it` | a name that the schema does not have | the spelling; notes belong into `note` |
+| `is not of type` | NumPy numbers, or a tuple where JSON has a list | `float(...)`, `int(...)`, `list(...)` |
+| `is not JSON serializable` | NumPy numbers or arrays in the record | `float(...)`, `.tolist()` |
+| `Rounds are compared in pairs` | times of two separate measurements | measure both together, with `interleave` |
+| `division by zero` | an axis whose ends are equal, or a time of 0 | `log_place` with low == high; a clock that times nothing |
+| `math domain error` | the logarithm of 0 | `max(memory, 1)`; values above 0 on a logarithmic axis |
+| `float division by zero` | seconds that were never measured | the figures of the first stage |
+| `No such file or directory` | before.pt, after.pt, predictions.json or entry.py is not in the folder | run the entry as a whole |
+| `expected string or bytes-like object` | a pattern was held against a number | only texts have patterns |
+| `not supported between instances` | a limit was held against a text | only numbers have limits |
+| `'bool' object has no attribute` | additionalProperties is False or True, not a schema | ask for both before you go inside |
+| `'NoneType' object is not` | a function without `return` | its last line |
+| `no stages` | an entry without its beginning | the first Stage is the model you began with |
+| a step that does nothing is kept | one number was held against another | `compare`, with its verdict |
+| all orders but the first are wrong | a step changed what it got | `copy.deepcopy(start)` in the loop |
+| the hash differs on another machine | names were not sorted, or text was read instead of bytes | `sorted`, `read_bytes` |
+"""
