@@ -166,6 +166,17 @@ BROKEN = [
      "def percentile(latencies, q):\n    return float(np.mean(latencies))"),
     (14, "benchmarking", "choose_what_nobody_beats",
      "def pareto_front(points, minimize=True):\n    return list(range(len(points)))"),
+    (15, "olympics", "judge_a_target",
+     "def accuracy_from(predictions, answers, claim=None):\n    return claim or 0.625"),
+    (15, "olympics", "keep_what_helps",
+     "def decide(before, after, old, new, may_lose=0.02):\n    return Decision(True, 'newer')"),
+    (15, "olympics", "make_a_network_smaller_and_keep_its_answers",
+     "def front(entry):\n    return entry.stages"),
+    (15, "olympics", "leave_no_trace_of_yourself",
+     "def source_hash(root, names):\n"
+     "    return hashlib.sha256(str(list(names)).encode()).hexdigest()"),
+    (15, "olympics", "refuse_a_record_that_is_not_whole",
+     "def validate(record, schema=SCHEMA, where='record'):\n    return []"),
 ]  # fmt: skip
 
 
@@ -186,7 +197,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 19)
+    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 20)
 
 
 @contextmanager
