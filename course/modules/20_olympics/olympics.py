@@ -590,8 +590,8 @@ its host's name is a fingerprint of a person. So round: cores, memory to a power
 CPU. An operating system keeps some memory for itself: a machine sold with 16 GiB says 15.4. The logarithm
 makes that whole: log2(15.4) is 3.94, nearest to 4, and 2⁴ = 16.
 
-From the name of the CPU only letters, digits and ` .()-_` stay (`\w` in a pattern is letters, digits and
-`_`); each other character becomes a space. `" ".join(text.split())` leaves single ones.
+From the name of the CPU only letters, digits and ` .()-_` stay (in a pattern of `re`, backslash and w mean
+letters, digits and `_`); each other character becomes a space. `" ".join(text.split())` leaves single ones.
 """
 
 # %% exercise="machine_record"
@@ -665,7 +665,7 @@ and contents are simply joined. So put a boundary that cannot be mistaken: name,
 follow, a zero byte, the bytes.
 
 ```
-a.py\0 6\0 x = 1\n        (without the blanks: they are only here)
+a.py <0> 6 <0> x = 1 <newline>        (without the blanks around < >; 6 bytes: x, blank, =, blank, 1, newline)
 ```
 
 `found.update(raw)` feeds bytes, `name.encode()` makes bytes of a text. Sort the names; a file counts once.
