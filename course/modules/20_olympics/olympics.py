@@ -590,8 +590,8 @@ its host's name is a fingerprint of a person. So round: cores, memory to a power
 CPU. An operating system keeps some memory for itself: a machine sold with 16 GiB says 15.4. The logarithm
 makes that whole: log2(15.4) is 3.94, nearest to 4, and 2⁴ = 16.
 
-From the name of the CPU only letters, digits and ` .()-_` stay (`\w` in a pattern is letters, digits and
-`_`); each other character becomes a space. `" ".join(text.split())` leaves single ones.
+From the name of the CPU only letters, digits and ` .()-_` stay (in a pattern of `re`, backslash and w mean
+letters, digits and `_`); each other character becomes a space. `" ".join(text.split())` leaves single ones.
 """
 
 # %% exercise="machine_record"
@@ -665,7 +665,7 @@ and contents are simply joined. So put a boundary that cannot be mistaken: name,
 follow, a zero byte, the bytes.
 
 ```
-a.py\0 6\0 x = 1\n        (without the blanks: they are only here)
+a.py <0> 6 <0> x = 1 <newline>        (without the blanks around < >; 6 bytes: x, blank, =, blank, 1, newline)
 ```
 
 `found.update(raw)` feeds bytes, `name.encode()` makes bytes of a text. Sort the names; a file counts once.
@@ -1542,9 +1542,15 @@ best; the record answers what holds.
 | `is not of type` | NumPy numbers, or a tuple where JSON has a list | `float(...)`, `int(...)`, `list(...)` |
 | `is not JSON serializable` | NumPy numbers or arrays in the record | `float(...)`, `.tolist()` |
 | `Rounds are compared in pairs` | times of two separate measurements | measure both together, with `interleave` |
-| `division by zero` | an axis whose ends are equal, or a time of 0 | `log_place` with low == high; a clock that times nothing |
+| `division by zero` | an axis whose ends are equal, or seconds that were never measured | `log_place` with low == high; the figures of the first stage |
 | `math domain error` | the logarithm of 0 | `max(memory, 1)`; values above 0 on a logarithmic axis |
-| `float division by zero` | seconds that were never measured | the figures of the first stage |
+| `has no attribute 'keep'` | a bare tuple, or nothing, where a Decision is wanted | `return Decision(keep, reason)` on every path |
+| `'str' object is not callable` | the name of a step was called | `steps[name](value)` |
+| `must be encoded before hashing` | a text was hashed | `name.encode()`, `str(...).encode()` |
+| `'PosixPath' and 'str'` | paths are joined by a slash | `Path(root) / name` |
+| `has no attribute 'write'` | json.dump wants an open file | `Path(path).write_text(json.dumps(record))` |
+| `KeyError` | a word that a schema need not have | `schema.get("minimum", -math.inf)`, or ask `in` first |
+| `setting an array element with a sequence` | stages where rows of figures are wanted | `[stage.figures for stage in entry.stages]` |
 | `No such file or directory` | before.pt, after.pt, predictions.json or entry.py is not in the folder | run the entry as a whole |
 | `expected string or bytes-like object` | a pattern was held against a number | only texts have patterns |
 | `not supported between instances` | a limit was held against a text | only numbers have limits |
