@@ -150,13 +150,21 @@ check.true(
 
 # %% check="refuse_a_record_that_is_not_whole"
 _schema = {
-    "type": "object", "required": ["n", "name"], "additionalProperties": False,
-    "properties": {"n": {"type": "integer", "minimum": 1},
-                   "name": {"type": "string", "pattern": "^[a-z]+$"},
-                   "items": {"type": "array", "items": {"type": "number", "maximum": 9}}},
-}  # fmt: skip
-check.equal("problems of a whole record", validate({"n": 3, "name": "ada", "items": [1, 2.5]}, _schema), [],
-            why="everything is as it should be")  # fmt: skip
+    "type": "object",
+    "required": ["n", "name"],
+    "additionalProperties": False,
+    "properties": {
+        "n": {"type": "integer", "minimum": 1},
+        "name": {"type": "string", "pattern": "^[a-z]+$"},
+        "items": {"type": "array", "items": {"type": "number", "maximum": 9}},
+    },
+}
+check.equal(
+    "problems of a whole record",
+    validate({"n": 3, "name": "ada", "items": [1, 2.5]}, _schema),
+    [],
+    why="everything is as it should be",
+)
 check.equal(
     "how many problems five broken ones have",
     [
