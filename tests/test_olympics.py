@@ -23,7 +23,6 @@ from tito.olympics import Verdict
 from tito.progress import Progress
 from tito.workspace import Workspace
 
-STANDIN = Path(__file__).parent / "fixtures" / "olympics_standin.py"
 SCHEMA = json.loads((course.course_dir() / "events" / "submission.schema.json").read_text("utf-8"))
 
 
@@ -32,15 +31,12 @@ def quiet(_: str) -> None:
 
 
 def solved(root: Path) -> Workspace:
-    """A workspace with every module completed; where module 20 is not written, with a stand-in."""
+    """A workspace with every module completed."""
     ws = workspace.init(root)
     progress = Progress.load(ws)
     for module in course.modules():
         progress.module(module.id)["completed"] = "2026-01-01T00:00:00Z"
-        if module.exists:
-            proofs.build(ws, module)
-        elif module.number == 20:
-            ws.write(ws.export_path(module.export), STANDIN.read_bytes())
+        proofs.build(ws, module)
     progress.save(ws)
     return ws
 
@@ -51,8 +47,6 @@ def alone() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("TINYTORCH", "TINYTORCH_UPTO", "TITO_COURSE", "TINYTORCH_DATA"):
             patch.delenv(name, raising=False)
-        if not course.find_module(20).exists:
-            patch.setattr(olympics, "require", lambda _: None)
         yield
 
 
