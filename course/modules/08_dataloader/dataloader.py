@@ -1317,7 +1317,7 @@ def _files(contents, read):
                 results[name] = read(path)
             except NotImplementedError:
                 raise
-            except Exception as error:
+            except Exception as error:  # the learner's error is the result that is compared
                 results[name] = f"{type(error).__name__}: {error}".replace(f"{folder}/", "")
     return results
 
