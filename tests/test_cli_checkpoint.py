@@ -60,7 +60,8 @@ def test_failure_explains_names_the_module_and_ends_with_1(ws: Workspace) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("16", "they are 0 to 15"), ("5", "not completed"), ("15", "built on modules up to 20")]
+    ("name", "said"),
+    [("16", "they are 0 to 15"), ("5", "not completed"), ("15", "built on modules up to 20")],
 )
 def test_mistakes_get_two_lines_and_code_2(ws: Workspace, name: str, said: str) -> None:
     stderr = tito("checkpoint", "test", name, code=2).stderr
