@@ -320,6 +320,53 @@ def test_an_array_that_somebody_holds_stays_the_weight():
     assert all(p.data is a for p, a in zip(model.parameters(), held, strict=True))
 
 
+def test_a_gradient_that_somebody_holds_stays_as_it_is():
+    model, driver = made(cnn, OPTIMIZERS["Adam"])
+    train(model, driver, (0, 3))
+    weight = model[-1].weight
+    flat = fast.flats[driver]
+    assert any(weight.grad is view for view in flat.grad_views), "written where the step reads it"
+    whole, part = weight.grad, model[-3].weight.grad[1]
+    before = whole.copy(), part.copy()
+    train(model, driver, (3, 5))
+    assert (whole == before[0]).all() and (part == before[1]).all()
+    assert (weight.grad != whole).any()
+    weight.grad = None  # nobody says zero_grad
+    before = weight.data.copy()
+    one_loss(model, 5).backward()
+    driver.step()
+    assert (weight.data != before).any() and (whole != weight.grad).any()
+
+
+def test_gradients_add_up_in_their_own_memory():
+    model, driver = made(cnn, OPTIMIZERS["Adam"])
+    train(model, driver, (0, 3))
+    apart = []
+    for steps in ([3], [4], [3, 4]):
+        driver.zero_grad()
+        for step in steps:
+            one_loss(model, step).backward()
+        apart.append([p.grad.copy() for p in model.parameters()])
+    for a, b, both in zip(*apart, strict=True):
+        np.testing.assert_allclose(a + b, both, rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_used_twice_gets_both_gradients():
+    manual_seed(0)
+    layer, x, y = Linear(5, 5), Tensor(random(4, 5)), Tensor(random(4, 5, seed=1))
+    driver = SGD(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        driver.zero_grad()
+        (layer(ReLU()(layer(x))) * y).sum().backward()
+        found = layer.weight.grad.copy()
+        before = layer.weight.data.copy(), layer.bias.data.copy()
+        driver.step()
+    weight, bias = (torch.tensor(a, requires_grad=True) for a in before)
+    twice = F.linear(F.relu(F.linear(torch.tensor(x.data), weight, bias)), weight, bias)
+    (twice * torch.tensor(y.data)).sum().backward()
+    np.testing.assert_allclose(found, weight.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_a_copied_model_is_its_own():
     model, driver = made(cnn, OPTIMIZERS["Adam"])
     train(model, driver, (0, 3))

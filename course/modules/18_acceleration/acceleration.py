@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -1263,34 +1263,43 @@ operations: to wake a thread costs as much as these.
 #| exporti
 Gradients = tuple[Array | None, ...]
 Kept = dict[str, Any]
+# By id of a weight: where its gradient shall lie. The arrays belong to a `Flat`, and go with it.
+homes: WeakValueDictionary[int, Array] = WeakValueDictionary()
+
+
+def home_of(weight: Array) -> Array | None:
+    """The memory that `Flat` offers for the gradient of `weight`, once after each zero_grad."""
+    return homes.pop(id(weight), None)
 
 
 def joined(forward: Callable[..., Tensor], backward: Callable[..., Gradients], name: str) -> Any:
-    """A tracked operation whose gradients are found together.
+    """A recorded operation whose gradients are found together; forward computes with arrays only.
 
     forward(kept, *operands, **options) may keep what backward(kept, g, out, *operands, **options)
-    will want; kept["wanted"] says of which operands a gradient is wanted, and is empty if of none.
+    will want; kept["wanted"] are the positions of the operands that want a gradient.
     """
 
-    def rule(position: int) -> Callable[..., Any]:
-        def part(g: Any, out: Any, *operands: Any, kept: Kept, **options: Any) -> Any:
-            if kept.get("g") is not g:
-                kept["g"], kept["gradients"] = g, backward(kept, g, out, *operands, **options)
-            return kept["gradients"][position]
+    def part(position: int, g: Any, out: Any, *operands: Any, kept: Kept, **options: Any) -> Any:
+        if kept.get("g") is not g:
+            kept["g"], kept["gradients"] = g, backward(kept, g, out, *operands, **options)
+        return kept["gradients"][position]
 
-        return part
+    rules = autograd.for_each(part)
 
-    def run(*operands: Any, kept: Kept, **options: Any) -> Tensor:
-        return forward(kept, *operands, **options)
+    def operation(*operands: Any, **options: Any) -> Any:
+        parents: list[tuple[int, Tensor]] = []
+        if autograd.is_grad_enabled():
+            tensors = ((i, a) for i, a in enumerate(operands) if isinstance(a, Tensor))
+            parents = [(i, a) for i, a in tensors if a.requires_grad]
+        kept: Kept = {"wanted": [i for i, _ in parents]}
+        out = forward(kept, *operands, **options)
+        if parents:
+            out.requires_grad = True
+            options["kept"] = kept
+            out._node = autograd.Node(name, rules, tuple(parents), operands, options)
+        return out
 
-    operation = tracked(run, (rule(0), rule(1), rule(2)), name)
-
-    def call(*operands: Any, **options: Any) -> Any:
-        wanted = [isinstance(a, Tensor) and a.requires_grad for a in operands]
-        wanted = wanted if autograd.is_grad_enabled() and any(wanted) else []
-        return operation(*operands, kept={"wanted": wanted}, **options)
-
-    return call
+    return operation
 
 
 ALL = slice(None)
@@ -1315,66 +1324,81 @@ def flat_rows(x: Array) -> Array:
 
 # %% given="linear"
 #| exporti
-def _linear_forward(kept: Kept, x: Any, weight: Any, bias: Any = None, bend: str = "") -> Tensor:
-    """bend(x @ weight.T + bias): "", "relu" or "gelu", while the rows are in the cache."""
-    rows, w = flat_rows(x.data), weight.data.T
-    out = np.empty((len(rows), w.shape[1]), np.float32)
-    slope = np.empty_like(out) if bend == "gelu" and kept["wanted"] else None
+def _stack_forward(kept: Kept, x: Any, *params: Any, bends: Sequence[str]) -> Tensor:
+    """Linear layers one after the other: each rows @ weight.T + bias, then "", "relu" or "gelu".
+
+    params: weight and bias (or None) of each; bends: what each puts on, while rows are in the cache.
+    """
+    rows, layers = flat_rows(x.data), list(zip(params[::2], params[1::2], bends, strict=True))
+    outs = [np.empty((len(rows), len(weight.data)), np.float32) for weight, _, _ in layers]
+    sloping = [bend == "gelu" and bool(kept["wanted"]) for bend in bends]
+    slopes = [np.empty_like(y) if keep else None for y, keep in zip(outs, sloping, strict=True)]
 
     def work(part: slice) -> None:
-        y = np.matmul(rows[part], w, out=out[part])
-        if bias is not None:
-            y += bias.data
-        if bend == "relu":
-            np.maximum(y, 0, out=y)
-        if bend == "gelu":
-            bends = None if slope is None else slope[part]
-            for some in in_cache(*y.shape):
-                gelu_with_slope(y[some], None if bends is None else bends[some])
+        y = rows[part]
+        for (weight, bias, bend), out, slope in zip(layers, outs, slopes, strict=True):
+            y = np.matmul(y, weight.data.T, out=out[part])
+            if bias is not None:
+                y += bias.data
+            if bend == "relu":
+                np.maximum(y, 0, out=y)
+            if bend == "gelu":
+                bent = None if slope is None else slope[part]
+                for some in in_cache(*y.shape):
+                    gelu_with_slope(y[some], None if bent is None else bent[some])
 
-    by_rows(work, len(rows), w.size)
-    kept["slope"] = slope
-    return Tensor(out if x.ndim == 2 else out.reshape(*x.shape[:-1], -1))
+    by_rows(work, len(rows), sum(weight.size for weight in params[::2]))
+    kept.update(outs=outs, slopes=slopes)
+    return Tensor(outs[-1] if x.ndim == 2 else outs[-1].reshape(*x.shape[:-1], -1))
 
 
-def _linear_backward(
-    kept: Kept, g: Array, out: Array, x: Array, weight: Array, bias: Any = None, bend: str = ""
+def _stack_backward(
+    kept: Kept, g: Array, out: Array, x: Array, *params: Any, bends: Sequence[str]
 ) -> Gradients:
-    g, out, rows = flat_rows(g), flat_rows(out), flat_rows(x)
-    gx = np.empty(rows.shape, np.float32) if kept["wanted"][0] else None
+    g, rows, outs = flat_rows(g), flat_rows(x), kept["outs"]
+    gx = np.empty(rows.shape, np.float32) if 0 in kept["wanted"] else None
 
-    def work(part: slice) -> tuple[Array, Any]:
-        bent = g[part]
-        if bend == "relu":
-            bent = bent * (out[part] > 0)
-        elif bend == "gelu":
-            bent = np.multiply(bent, kept["slope"][part], out=scratch("bent", bent.shape))
-        if gx is not None:
-            np.matmul(bent, weight, out=gx[part])
-        alike = weight.flags.c_contiguous  # the gradient lies in memory as the weight does
-        gw = bent.T @ rows[part] if alike else (rows[part].T @ bent).T
-        return gw, None if bias is None else np.add.reduce(bent, axis=0)
+    def work(part: slice) -> list[Any]:
+        sent, found = g[part], []
+        for at in reversed(range(len(bends))):
+            weight, bias = params[2 * at : 2 * at + 2]
+            if bends[at] == "relu":
+                sent = sent * (outs[at][part] > 0)
+            elif bends[at] == "gelu":
+                slope = kept["slopes"][at][part]
+                sent = np.multiply(sent, slope, out=scratch("bent", slope.shape))
+            before = outs[at - 1][part] if at else rows[part]
+            mine = [None if part.start else home_of(param) for param in (bias, weight)]
+            found += [None if bias is None else np.add.reduce(sent, axis=0, out=mine[0])]
+            found += [_weight_gradient(sent, before, weight, mine[1])]
+            if at:
+                sent = np.matmul(sent, weight, out=scratch("sent", before.shape))
+            elif gx is not None:
+                np.matmul(sent, weight, out=gx[part])
+        return found[::-1]
 
-    found = by_rows(work, len(rows), weight.size)
-    gw, gb = found[0]
-    for more, more_bias in found[1:]:
-        gw += more
-        gb = gb if gb is None else gb + more_bias
-    return None if gx is None else gx.reshape(x.shape), gw, gb
+    found, *others = by_rows(work, len(rows), sum(weight.size for weight in params[::2]))
+    for more in others:
+        for mine, theirs in zip(found, more, strict=True):
+            if mine is not None:
+                mine += theirs
+    return None if gx is None else gx.reshape(x.shape), *found
 
 
-linear = joined(_linear_forward, _linear_backward, "linear")
+def _weight_gradient(g: Array, x: Array, weight: Array, home: Array | None) -> Array:
+    """g.T @ x, lying in memory as the weight does, in `home` if there is one."""
+    if weight.flags.c_contiguous:
+        return np.matmul(g.T, x, out=home)
+    turned = np.matmul(x.T, g, out=None if home is None else home.T).T
+    return turned if home is None else home
+
+
+stack = joined(_stack_forward, _stack_backward, "linear")
 
 
 def _plain(layer: Any, kind: type) -> bool:
     """Whether `layer` is exactly a `kind`, and nobody watches its forward (as a profiler does)."""
     return type(layer) is kind and "forward" not in vars(layer)
-
-
-def _bent(layer: Any, x: Any, bend: str = "") -> Any:
-    """`layer`, a Linear, with an activation in one operation."""
-    parts = (x, layer.weight) if layer.bias is None else (x, layer.weight, layer.bias)
-    return linear(*parts, bend=bend)
 
 
 def _rows_suit(x: Any, width: int | None = None) -> bool:
@@ -1386,30 +1410,34 @@ def _rows_suit(x: Any, width: int | None = None) -> bool:
 
 def fast_linear(self: Any, x: Any) -> Any:
     """`Linear.forward`, product and bias in one."""
-    suits = _rows_suit(x, self.weight.shape[1])
-    return _bent(self, x) if suits else clear(layers.Linear, "forward")(self, x)
+    if not _rows_suit(x, self.weight.shape[1]):
+        return clear(layers.Linear, "forward")(self, x)
+    return stack(x, self.weight, self.bias, bends=("",))
 
 
 def fast_sequential(self: Any, x: Any) -> Any:
-    """`Sequential.forward`, a Linear with the ReLU behind it in one."""
-    todo = [*self.layers, None]
-    while (layer := todo.pop(0)) is not None:
-        pair = _plain(layer, layers.Linear) and _plain(todo[0], activations.ReLU)
-        if pair and _rows_suit(x, layer.weight.shape[1]):
-            x = _bent(layer, x, "relu")
-            todo.pop(0)
-        else:
-            x = layer(x)
+    """`Sequential.forward`, each row of Linear layers, with the ReLUs behind them, in one."""
+    todo = list(self.layers)
+    while todo:
+        width, params, bends = x.shape[-1] if _rows_suit(x) else None, [], []
+        while todo and _plain(todo[0], layers.Linear) and todo[0].weight.shape[1] == width:
+            layer = todo.pop(0)
+            width, params = layer.weight.shape[0], [*params, layer.weight, layer.bias]
+            bends.append("relu" if todo and _plain(todo[0], activations.ReLU) else "")
+            del todo[: bends[-1] == "relu"]
+        x = stack(x, *params, bends=bends) if bends else todo.pop(0)(x)
     return x
 
 
 def fast_mlp(self: Any, x: Any) -> Any:
-    """`MLP.forward`, the first layer and GELU in one."""
-    usual = _plain(self.up, layers.Linear) and _plain(self.act, activations.GELU)
-    usual = usual and self.act.approximate == "tanh"
-    if not (usual and _rows_suit(x, self.up.weight.shape[1])):
+    """`MLP.forward` up to its dropout in one."""
+    up, down = self.up, self.down
+    usual = all(_plain(layer, layers.Linear) for layer in (up, down))
+    usual = usual and _plain(self.act, activations.GELU) and self.act.approximate == "tanh"
+    if not (usual and _rows_suit(x, up.weight.shape[1])):
         return clear(transformer.MLP, "forward")(self, x)
-    return self.dropout(self.down(_bent(self.up, x, "gelu")))
+    params = up.weight, up.bias, down.weight, down.bias
+    return self.dropout(stack(x, *params, bends=("gelu", "")))
 
 # %% given="layer_norm"
 #| exporti
@@ -1558,23 +1586,34 @@ fast_embedding = tracked(embedding.lookup, (fast_embedding_gradient, None), "emb
 
 def _loss_forward(kept: Kept, logits: Any, classes: Any, smoothing: float) -> Tensor:
     loss, kept["slope"] = cross_entropy_and_slope(logits.data, classes, smoothing)
-    return Tensor(loss.mean())
+    return Tensor(np.add.reduce(loss) / len(loss))
 
 
 def _loss_backward(kept: Kept, g: Any, out: Any, *operands: Any, **_: Any) -> Gradients:
-    return kept["slope"] * np.float32(g / len(operands[0])), None, None
+    return kept["slope"] * np.float32(g / len(operands[0])), None
 
 
 _cross_entropy = joined(_loss_forward, _loss_backward, "cross_entropy")
 
 
+def _classes(logits: Any, target: Any) -> Array:
+    """`losses.class_indices`, which is asked only when something may be wrong."""
+    given = target.data if isinstance(target, Tensor) else np.asarray(target)
+    if logits.ndim == 2 and given.shape == logits.shape[:1] and given.dtype.kind in "iuf":
+        with np.errstate(invalid="ignore"):  # NaN is no class, and will be told so
+            classes = given.astype(np.int64)
+        below = classes.view(np.uint64) < logits.shape[1]  # a negative one is large, seen so
+        if np.count_nonzero(below & (classes == given)) == len(classes):
+            return classes
+    return losses.class_indices(logits, target)  # type: ignore[no-any-return]
+
+
 def fast_cross_entropy(self: Any, logits: Any, target: Any) -> Any:
     """`CrossEntropyLoss.forward` for the mean of float32 logits, the slope made on the way."""
-    classes = losses.class_indices(logits, target)
     constant = not (isinstance(target, Tensor) and target.requires_grad)
     if not (self.reduction == "mean" and constant and _rows_suit(logits)):
         return clear(losses.CrossEntropyLoss, "forward")(self, logits, target)
-    return _cross_entropy(logits, classes, smoothing=self.label_smoothing)
+    return _cross_entropy(logits, _classes(logits, target), smoothing=self.label_smoothing)
 
 # %% given="pictures"
 #| exporti
@@ -1849,6 +1888,7 @@ class Flat:
         self.grads, self.grad_views = self.flattened([param.grad for param in self.params])
         for param, view in zip(self.params, self.weight_views, strict=True):
             param.data = view
+        self.alone = self.holders()
         self.parts = pieces(len(self.weights), CHUNK)
         self.states = [dict(states[0]) for _ in self.parts]
         for name, value in self.states[0].items():
@@ -1872,10 +1912,30 @@ class Flat:
         same = zip(self.params, self.weight_views, strict=True)
         return self.state is optimizer.state and all(param.data is view for param, view in same)
 
+    def holders(self) -> list[int]:
+        """How many hold the gradients' memory and each view of it, parameters left out."""
+        pairs = zip(self.params, self.grad_views, strict=True)
+        views = [sys.getrefcount(view) - (param.grad is view) for param, view in pairs]
+        return [sys.getrefcount(self.grads), *views]
+
+    def leave(self) -> None:
+        """Take other memory for gradients, if somebody still looks at those that lie here."""
+        if self.holders() != self.alone:
+            self.grads = np.empty_like(self.grads)
+            self.grad_views = views(self.grads, self.params)
+
+    def offer(self) -> None:
+        """Let the next gradients be written where `step` reads them."""
+        self.leave()
+        for weight, grad in zip(self.weight_views, self.grad_views, strict=True):
+            homes[id(weight)] = grad
+
     def step(self, update: Callable[..., None]) -> None:
         """Gather the gradients, `update` chunk by chunk, tell every parameter's state the numbers."""
+        self.leave()
         for param, view in zip(self.params, self.grad_views, strict=True):
-            view[...] = param.grad
+            if param.grad is not view:
+                view[...] = param.grad
 
         def work(place: int) -> None:
             part = self.parts[place]
@@ -1918,6 +1978,14 @@ def fast_step(self: Any) -> None:
         flat = flats[self] = Flat(self)
     flat.step(self.update)
     return None
+
+
+def fast_zero_grad(self: Any) -> None:
+    """`Optimizer.zero_grad`; then homes are free for the next gradients."""
+    clear(optimizers.Optimizer, "zero_grad")(self)
+    flat = flats.get(self)
+    if flat is not None:
+        flat.offer()
 
 # %% [markdown]
 """
@@ -2218,7 +2286,10 @@ SWAPS: dict[str, list[Swap]] = {
     "attention": [(attention.MultiHeadAttention, "forward", fast_attention)],
     "embedding": [(embedding, "embedding", fast_embedding)],
     "cross_entropy": [(losses.CrossEntropyLoss, "forward", fast_cross_entropy)],
-    "optimizer": [(optimizers.Optimizer, "step", fast_step)],
+    "optimizer": [
+        (optimizers.Optimizer, "step", fast_step),
+        (optimizers.Optimizer, "zero_grad", fast_zero_grad),
+    ],
     "decode": [(kvcache, "decode", fast_decode)],
 }
 _blas: Any = None
