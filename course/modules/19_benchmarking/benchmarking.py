@@ -309,17 +309,18 @@ Doubling costs little: all the tries together are shorter than the last one is l
 first guess (`1.5 / 0.25 = 6`) is what you would write first. But the first call of all is the one that is
 least like the others, as you will see.
 
-A clock that stands still would make you double for ever. `_refuse_still_clock` (given) raises an error then;
-call it with the block's seconds and the repetitions before each doubling.
+A clock that stands still would make you double for ever. `_refuse_still_clock` (given) raises an error then, and
+when calls took less time than Python needs to call anything; call it with the block's seconds and the
+repetitions before each doubling.
 """
 
 # %% given="refuse_still_clock"
 #| exporti
 def _refuse_still_clock(spent: float, repetitions: int) -> None:
-    """Raises ValueError if many calls took no time at all: no number of them would fill a block."""
-    if spent <= 0 and repetitions >= 2**12:
+    """Raises ValueError if many calls, or samples, took less than 10 ns each: nothing is done there."""
+    if repetitions >= 2**12 and spent < repetitions * 1e-8:
         raise ValueError(
-            f"{repetitions:,} calls took {spent:g} s: this clock stands still. Give the work's own."
+            f"{repetitions:,} took {spent:g} s: this clock stands still, or not all are worked on."
         )
 
 # %% exercise="calibrate"
@@ -1549,7 +1550,7 @@ seconds   0.156    0.312    0.625     1.25      80 samples in 1.25 s: 64 per sec
 ```
 
 A slow system could double past the end of the day: stop as well when a query has lasted more than half of
-`limit`. And a system that takes no time at all is refused as `calibrate` does it.
+`limit`. And a system that takes no time, however many samples it is given, is refused as `calibrate` does it.
 """
 
 # %% exercise="offline"

@@ -332,6 +332,13 @@ def test_server_is_valid_within_the_bound_only():
     assert "bound" in run.why
 
 
+def test_offline_refuses_a_system_that_does_not_look_at_its_samples():
+    clock = Clock()
+    with pytest.raises(ValueError, match="not all are worked on"):
+        offline(clock.work([1e-4]), [0], Minimum(1.0, 64), clock=clock)
+    assert clock.calls < 16
+
+
 def test_offline_is_samples_per_second_of_the_last_query():
     clock, sizes = Clock(), []
     run = offline(
