@@ -14,7 +14,8 @@ import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
 
-from tito import chat, course, milestones, proofs, stage, workspace
+from tests.workspaces import built
+from tito import chat, course, milestones, stage, workspace
 from tito.cli import cli
 from tito.workspace import Workspace
 
@@ -24,9 +25,7 @@ MILESTONE = course.find_milestone("2017")
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """All modules built, and a record with the weights of a network that learned nothing yet."""
-    ws = workspace.init(tmp_path_factory.mktemp("chat") / "my-torch")
-    for module in course.modules()[:13]:
-        proofs.build(ws, module)
+    ws = built(tmp_path_factory.mktemp("chat") / "my-torch", last=13)
     run, place = stage.load(MILESTONE.folder / "run.py"), milestones.folder(ws, MILESTONE)
     run.manual_seed(0)
     net = run.Talker(run.BPETokenizer.train("what is a tensor " * 3, 264, [run.ANSWER, run.END]))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tito import checkpoints, course, export, proofs, solutions, source, workspace
+from tests.workspaces import built
+from tito import checkpoints, course, export, solutions, source, workspace
 from tito.checkpoints import Checkpoint
 from tito.course import CourseError
 from tito.progress import Progress
@@ -180,14 +181,6 @@ BROKEN = [
 ]  # fmt: skip
 
 
-def build(root: Path, last: int) -> Workspace:
-    """A workspace with the reference solutions of modules 1 to `last`."""
-    ws = workspace.init(root)
-    for module in course.modules()[:last]:
-        proofs.build(ws, module)
-    return ws
-
-
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TINYTORCH", "TINYTORCH_UPTO", "TITO_COURSE"):
@@ -197,7 +190,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return build(tmp_path_factory.mktemp("checkpoints") / "my-torch", 20)
+    return built(tmp_path_factory.mktemp("checkpoints") / "my-torch", 20)
 
 
 @contextmanager
@@ -227,7 +220,7 @@ def test_reference_answers_every_question(ws: Workspace, checkpoint: Checkpoint)
 
 @pytest.mark.parametrize("checkpoint", BUILT, ids=lambda c: c.id)
 def test_stub_answers_nothing(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    ws = build(tmp_path / "my-torch", checkpoint.needs - 1)
+    ws = built(tmp_path / "my-torch", checkpoint.needs - 1)
     module = course.modules()[checkpoint.needs - 1]
     shipped = solutions.strip(source.read(module.path), module.id)
     ws.write(ws.export_path(module.export), export.export(shipped))
@@ -288,7 +281,7 @@ def test_a_pass_is_recorded_once_and_nothing_else_changes(ws: Workspace) -> None
 
 
 def test_failure_is_recorded_as_an_attempt(tmp_path: Path) -> None:
-    ws = build(tmp_path / "my-torch", 1)
+    ws = built(tmp_path / "my-torch", 1)
     ws.export_path("core.tensor").write_text("raise RuntimeError('no')\n")
     assert not checkpoints.test(ws, checkpoints.find(1)).ok
     data = json.loads((ws.state_dir / "progress.json").read_text())
@@ -301,7 +294,7 @@ def test_checkpoints_are_named_in_every_way(name: str | int) -> None:
 
 
 def test_unknown_locked_and_planned_checkpoints_say_what_to_do(tmp_path: Path) -> None:
-    ws = build(tmp_path / "my-torch", 1)
+    ws = built(tmp_path / "my-torch", 1)
     with pytest.raises(CourseError, match="0 to 15"):
         checkpoints.find("16")
     with pytest.raises(WorkspaceError, match=r"02_activations is not completed\nNext: .* start 02"):

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from tito import course, proofs, workspace
+from tests.workspaces import built
 from tito.cli import cli
 from tito.workspace import Workspace
 
@@ -16,9 +16,7 @@ from tito.workspace import Workspace
 def ws(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     for name in ("TINYTORCH", "TINYTORCH_UPTO", "TITO_COURSE"):
         monkeypatch.delenv(name, raising=False)
-    made = workspace.init(tmp_path_factory.mktemp("cli") / "my-torch")
-    for module in course.modules()[:2]:
-        proofs.build(made, module)
+    made = built(tmp_path_factory.mktemp("cli") / "my-torch", last=2)
     monkeypatch.chdir(made.root)
     return made
 

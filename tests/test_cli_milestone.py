@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tito import course, proofs, workspace
+from tests.workspaces import built
+from tito import course, workspace
 from tito.cli import cli
 from tito.progress import Progress
 from tito.workspace import Workspace
@@ -21,10 +22,7 @@ from tito.workspace import Workspace
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    ws = workspace.init(tmp_path_factory.mktemp("cli") / "my-torch")
-    for module in course.modules()[:7]:
-        proofs.build(ws, module)
-    return ws
+    return built(tmp_path_factory.mktemp("cli") / "my-torch", last=7)
 
 
 @pytest.fixture
@@ -161,10 +159,8 @@ def test_completing_the_last_module_brings_the_script(
 ) -> None:
     from tito import source
 
-    fresh = workspace.init(tmp_path / "fresh")
+    fresh = built(tmp_path / "fresh", last=3)
     monkeypatch.chdir(fresh.root)
-    for module in course.modules()[:3]:
-        proofs.build(fresh, module)
     tito("module", "start", "04")
     losses = course.find_module(4)
     path = fresh.notebook_path(losses)

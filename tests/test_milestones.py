@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tito import course, data, judge, milestones, probes, proofs, sandbox, workspace
+from tests.workspaces import built
+from tito import course, data, judge, milestones, probes, sandbox, workspace
 from tito.course import CourseError, Milestone
 from tito.judge import Made, Options
 from tito.milestones import Verdict
@@ -36,14 +37,6 @@ FEW = data.Talks(*([p for p in split if p.topic in TOPICS] for split in data.loa
 KNOCKOUTS = [(m, k) for m in WRITTEN for k in probes.knockouts(m)]
 FINDINGS = {"outputs", "claim", "claim loss", "claim accuracy", "merges", "moved", "attention rows",
             *(k.caught for m, k in KNOCKOUTS if m.year == "2024")}  # fmt: skip
-
-
-def built(root: Path, last: int = 20) -> Workspace:
-    """A workspace with the reference solutions of modules 1 to `last`."""
-    ws = workspace.init(root)
-    for module in course.modules()[:last]:
-        proofs.build(ws, module)
-    return ws
 
 
 @pytest.fixture(scope="module")
