@@ -1303,7 +1303,7 @@ def joined(forward: Callable[..., Tensor], backward: Callable[..., Gradients], n
 
 
 ALL = slice(None)
-ROOM = 16384  # numbers of a piece that is worked on in the cache
+ROOM = 65536  # numbers of a piece that is worked on in the cache
 
 
 def by_rows(work: Callable[[slice], Any], rows: int, cost: int) -> list[Any]:
@@ -1499,35 +1499,40 @@ BLOCK = 64  # queries at once: their scores stay in the cache, and keys beyond t
 
 
 def _by_head(a: Array, heads: int) -> Array:
-    """(T, H*D) seen as (H, T, D)."""
-    t, width = a.shape
-    return a.reshape(t, heads, width // heads).transpose(1, 0, 2)
+    """(B, T, H*D) seen as (B, H, T, D)."""
+    texts, t, width = a.shape
+    return a.reshape(texts, t, heads, width // heads).transpose(0, 2, 1, 3)
+
+
+def _texts(count: int, t: int, heads: int) -> list[slice]:
+    """0 to `count` in pieces whose scores, of a block of queries, are about ROOM numbers."""
+    return pieces(count, ROOM // (heads * min(BLOCK, t) * t))
 
 
 def _attend_forward(kept: Kept, query: Any, key: Any, value: Any, heads: int) -> Tensor:
-    """Causal attention of (B, T, H*D), text by text, in blocks of queries."""
+    """Causal attention of (B, T, H*D), a few texts at once, in blocks of queries."""
     t, width = query.shape[1:]
     out = np.empty_like(query.data)
     scale = np.float32(1 / math.sqrt(width // heads))
     hidden = np.triu(np.full((BLOCK, BLOCK), -np.inf, np.float32), 1)
 
-    def work(text: int) -> list[Array]:
+    def work(texts: slice) -> list[Array]:
         arrays = (query.data, key.data, value.data, out)
-        q, k, v, y = (_by_head(a[text], heads) for a in arrays)
+        q, k, v, y = (_by_head(a[texts], heads) for a in arrays)
         weights = []
         for at in range(0, t, BLOCK):
             end = min(at + BLOCK, t)
-            s = q[:, at:end] @ k[:, :end].transpose(0, 2, 1)
+            s = q[:, :, at:end] @ k[:, :, :end].swapaxes(2, 3)
             s *= scale
-            s[:, :, at:] += hidden[: end - at, : end - at]
+            s[..., at:] += hidden[: end - at, : end - at]
             s -= s.max(axis=-1, keepdims=True)
             np.exp(s, out=s)
             s /= s.sum(axis=-1, keepdims=True)
-            np.matmul(s, v[:, :end], out=y[:, at:end])
+            np.matmul(s, v[:, :, :end], out=y[:, :, at:end])
             weights.append(s)
         return weights if kept["wanted"] else []
 
-    kept["weights"] = crew.run(work, range(len(out)))
+    kept["weights"] = crew.run(work, _texts(len(out), t, heads))
     return Tensor(out)
 
 
@@ -1538,22 +1543,23 @@ def _attend_backward(
     t, width = query.shape[1:]
     scale = np.float32(1 / math.sqrt(width // heads))
 
-    def work(text: int) -> None:
-        q, k, v, y, gs = (_by_head(a[text], heads) for a in (query, key, value, out, g))
-        to_q, to_k, to_v = (_by_head(a[text], heads) for a in (gq, gk, gv))
-        average = np.einsum("htd,htd->ht", gs, y)[:, :, None]  # of g, weighted: softmax's rule
-        for at, weights in zip(range(0, t, BLOCK), kept["weights"][text], strict=True):
+    def work(piece: tuple[slice, list[Array]]) -> None:
+        texts, blocks = piece
+        q, k, v, y, gs = (_by_head(a[texts], heads) for a in (query, key, value, out, g))
+        to_q, to_k, to_v = (_by_head(a[texts], heads) for a in (gq, gk, gv))
+        average = np.einsum("bhtd,bhtd->bht", gs, y)[..., None]  # of g, weighted: softmax's rule
+        for at, weights in zip(range(0, t, BLOCK), blocks, strict=True):
             end = min(at + BLOCK, t)
-            some = gs[:, at:end]
-            to_v[:, :end] += weights.transpose(0, 2, 1) @ some
-            s = some @ v[:, :end].transpose(0, 2, 1)
-            s -= average[:, at:end]
+            some = gs[:, :, at:end]
+            to_v[:, :, :end] += weights.swapaxes(2, 3) @ some
+            s = some @ v[:, :, :end].swapaxes(2, 3)
+            s -= average[:, :, at:end]
             s *= weights
             s *= scale
-            np.matmul(s, k[:, :end], out=to_q[:, at:end])
-            to_k[:, :end] += s.transpose(0, 2, 1) @ q[:, at:end]
+            np.matmul(s, k[:, :, :end], out=to_q[:, :, at:end])
+            to_k[:, :, :end] += s.swapaxes(2, 3) @ q[:, :, at:end]
 
-    crew.run(work, range(len(query)))
+    crew.run(work, zip(_texts(len(query), t, heads), kept["weights"], strict=True))
     return gq, gk, gv
 
 
@@ -1816,7 +1822,7 @@ fast_relu = tracked(_relu, (None, _relu_gradient), "ReLU")
 
 Adam on a GPT of 50 arrays is 50 times a dozen NumPy calls, and each pass over a large array goes to
 memory. Lay all parameters into **one** array, the gradients and each part of the state into others, and a
-step is a dozen calls per piece of 32,768 numbers that stays in the cache. The optimizer's `update` is the
+step is a dozen calls per piece of 65,536 numbers that stays in the cache. The optimizer's `update` is the
 same: it does not care what its array means.
 
 The parameters must not notice: each gets a **view** of its stretch of the flat array, of its shape, with
@@ -1875,7 +1881,7 @@ check.close("the weight's view", _views[0], [[0, 2, 4], [1, 3, 5]], why="the str
 
 # %% given="Flat"
 #| exporti
-CHUNK = 32768  # numbers that an optimizer works on at once
+CHUNK = 65536  # numbers that an optimizer works on at once
 
 
 class Flat:
@@ -2509,8 +2515,8 @@ pair.close()
 # %% [markdown]
 """
 Small pieces are slower with two threads than with one: both want the lock all the time. Large ones gain, as
-far as memory keeps up (and a second core is free). Between them lies the grain; ours is 65,536 numbers for what
-runs through once.
+far as memory keeps up (and a second core is free). Between them lies the grain; ours is 65,536 numbers
+for what comes by several times while it is in the cache, and four times that for what runs through once.
 
 ## Break: a result in borrowed memory
 
