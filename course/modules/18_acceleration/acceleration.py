@@ -1255,8 +1255,8 @@ check.close("without a slope", _y, [0.841192], rtol=1e-4, why="used without grad
 one visit, and keep things of their own (a slope, normalised rows). `joined` makes such an operation: forward
 and backward share a dict `kept`, the first rule that is asked runs `backward`, and the others take their
 part of its answer. With it the layers' kernels are given: they only put your pieces together, for a crew.
-`by_rows` cuts rows evenly among the crew, and does not wake anybody for less than half a million
-operations: to wake a thread costs as much as these.
+`by_rows` cuts rows evenly among the crew, and does not wake anybody for less than eight million
+multiplications: to wake a thread, and to cut a product in two, costs about as much.
 """
 
 # %% given="joined"
@@ -1307,8 +1307,8 @@ ROOM = 65536  # numbers of a piece that is worked on in the cache
 
 
 def by_rows(work: Callable[[slice], Any], rows: int, cost: int) -> list[Any]:
-    """work(slice) over `rows` rows: a piece per thread, or all at once if it is little work."""
-    if crew.threads == 1 or rows * cost < 500_000:
+    """work(slice) over `rows` rows of `cost` multiplications: a piece per thread, or all at once."""
+    if crew.threads == 1 or rows * cost < 8_000_000:
         return [work(ALL)]
     return crew.run(work, pieces(rows, -(-rows // crew.threads)))
 
@@ -1452,7 +1452,7 @@ def _norm_forward(kept: Kept, x: Any, weight: Any, bias: Any, eps: float) -> Ten
             r, n, s, y = (array[some] for array in whole)
             normalise_rows(r, weight.data, bias.data, eps, n, s, y)
 
-    by_rows(work, len(rows), rows.shape[1] * 20)
+    by_rows(work, len(rows), rows.shape[1] * 100)
     kept.update(normal=normal, scale=scale)
     return Tensor(out.reshape(x.shape))
 
@@ -1480,7 +1480,7 @@ def _norm_backward(
             y *= s
         return sums
 
-    total = sum(by_rows(work, len(g), g.shape[1] * 20))
+    total = sum(by_rows(work, len(g), g.shape[1] * 100))
     return gx.reshape(x.shape), total[0], total[1]
 
 
