@@ -821,7 +821,7 @@ F4 = _form(
     ],
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
 )
-TILES = 128  # per piece, so that all stages of a piece stay in the cache
+TILES = 64  # per piece, so that all stages of a piece stay in the cache
 
 
 def tile_counts(oh: int, ow: int, form: Form) -> tuple[int, int]:
