@@ -195,7 +195,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _milestone_classes(types: list[str]) -> dict[str, type]:
     """Those layers of the 1998 milestone that a file names."""
-    names = {"Unit", "Residual", "LoopConv2d"} & set(types)
+    names = {"Unit", "Residual", "Whitened", "Head", "LoopConv2d"} & set(types)
     if not names:
         return {}
     run = stage.load(course.find_milestone("1998").folder / "run.py")

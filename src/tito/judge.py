@@ -116,9 +116,10 @@ def conv2d(x: Array, weight: Array, padding: int = 0) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-    """Largest number of every 2x2 square; x (N, C, H, W) with even H and W."""
+    """Largest number of every 2x2 square; of x (N, C, H, W) an odd last row or column is left."""
     n, c, h, w = x.shape
-    squares: Array = x.reshape(n, c, h // 2, 2, w // 2, 2)
+    even = x[:, :, : h // 2 * 2, : w // 2 * 2]
+    squares: Array = even.reshape(n, c, h // 2, 2, w // 2, 2)
     return squares.max(axis=(3, 5))  # type: ignore[no-any-return]
 
 

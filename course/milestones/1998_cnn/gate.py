@@ -17,14 +17,16 @@ DATA = ("tinydigits", "cifar10", "auto")
 TIMEOUT = 8 * 3600.0
 MEAN, STD = (np.array(v).reshape(3, 1, 1) for v in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
 VALIDATION = {"digits": 400, "mlp": 1000, "cnn": 1000, "residual": 1000}
-SMOOTHING = {"digits": 0.0, "mlp": 0.1, "cnn": 0.1, "residual": 0.1}
+SMOOTHING = {"digits": 0.0, "mlp": 0.1, "cnn": 0.1, "residual": 0.2}
 # What must be reached: guessing is 10 %. Linear on TinyDigits has 96 %; six filters seen through
 # two epochs of loops less. A CNN that did not see would stay with the MLP, at a half.
 REACH = {"digits": 0.90, "mlp": 0.40, "cnn": 0.75, "residual": 0.85}
 CNN = {"0": (3, 32), "1": (32, 32), "2": (32, 64), "3": (64, 64), "4": (64, 128)}
-RESIDUAL = {"0": (3, 32), "1": (32, 64), "2.first": (64, 64), "2.second": (64, 64), "3": (64, 128),
-            "4": (128, 256), "5.first": (256, 256), "5.second": (256, 256)}  # fmt: skip
-POOLED = {"cnn": ("1", "3", "4"), "residual": ("1", "3", "4")}
+RESIDUAL = {"1": (24, 64), "2.unit": (64, 64), "3": (64, 128), "4.unit": (128, 128),
+            "5": (128, 256), "6.unit": (256, 256)}  # fmt: skip
+POOLED = {"cnn": ("1", "3", "4"), "residual": ("1", "3", "5")}
+# What the residual network does not learn: its whitened first layer, and the scales of its norms.
+FIXED = ["0.conv.weight", *(f"{name}.norm.weight" for name in RESIDUAL)]
 UNITS = {"cnn": CNN, "residual": RESIDUAL}
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -107,14 +109,11 @@ def _cnn(images: Array, weights: Arrays) -> Array:
 
 
 def _residual(images: Array, weights: Arrays) -> Array:
-    x = _scaled(images)
-    for name in ("0", "1", "2", "3", "4", "5"):
-        if name in RESIDUAL:
-            x = _unit(x, weights, name, name in POOLED["residual"])
-        else:
-            inner = _unit(x, weights, f"{name}.first", False)
-            x = x + _unit(inner, weights, f"{name}.second", False)
-    return judge.chain(x.mean(axis=(2, 3)), weights, "7")
+    x = judge.relu(judge.conv2d(_scaled(images), weights["0.conv.weight"]))
+    for name in RESIDUAL:
+        seen = _unit(x, weights, name, name in POOLED["residual"])
+        x = x + seen if name.endswith("unit") else seen
+    return x.max(axis=(2, 3)) @ weights["9.linear.weight"].T / 9.0  # 3x3 are left of 32x32
 
 
 def shapes(function: str) -> dict[str, tuple[int, ...]]:
@@ -124,8 +123,10 @@ def shapes(function: str) -> dict[str, tuple[int, ...]]:
     if function == "mlp":
         sizes = {"1": (512, 3072), "3": (256, 512), "5": (10, 256)}
     else:
-        sizes = {"6": (10, 2048)} if function == "cnn" else {"7": (10, 256)}
+        sizes = {"6": (10, 2048)} if function == "cnn" else {}
     found: dict[str, tuple[int, ...]] = {}
+    if function == "residual":
+        found |= {"0.conv.weight": (24, 3, 2, 2), "9.linear.weight": (10, 256)}
     for name, (inputs, outputs) in UNITS.get(function, {}).items():
         found[f"{name}.conv.weight"] = (outputs, inputs, 3, 3)
         kinds = ("weight", "bias", "running_mean", "running_var")
@@ -136,8 +137,9 @@ def shapes(function: str) -> dict[str, tuple[int, ...]]:
 
 
 def filters(function: str) -> list[str]:
-    """Names of the convolutions' weights."""
-    return [name for name, shape in shapes(function).items() if len(shape) == 4]
+    """Names of the convolutions' weights that are learned."""
+    found = shapes(function).items()
+    return [name for name, shape in found if len(shape) == 4 and name not in FIXED]
 
 
 # Judging -----------------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ def filters(function: str) -> list[str]:
 
 def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network."""
-    yield from judge.weights(made, shapes(part.function))
+    fixed = FIXED if part.function == "residual" else []
+    yield from judge.weights(made, shapes(part.function), fixed)
     if names := filters(part.function):
         yield judge.turned(made, names, "09_spatial")
     out = logits(part, part.held_out, made.after)
