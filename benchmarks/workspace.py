@@ -4,16 +4,11 @@ from pathlib import Path
 
 from tito import course, export, source, workspace
 
-LAST = 13
-BEYOND = (17, 18)  # modules after LAST that single rows need
 
-
-def build(folder: Path, last: int = LAST) -> Path:
-    """A workspace in `folder` with modules 1 to `last`, and BEYOND, solved and exported."""
+def build(folder: Path) -> Path:
+    """A workspace in `folder` with every module solved and exported."""
     ws = workspace.init(folder, format="py")
     for module in course.modules():
-        if module.number > last and module.number not in BEYOND:
-            continue
         solved = source.read(module.path)
         ws.write(ws.export_path(module.export), export.export(solved))
         ws.write(ws.notebook_path(module), source.write_percent(solved))
@@ -21,6 +16,6 @@ def build(folder: Path, last: int = LAST) -> Path:
     return ws.root
 
 
-def exports(last: int = LAST) -> list[str]:
+def exports() -> list[str]:
     """Dotted names of the package's modules: `tinytorch.core.tensor` and so on."""
-    return [f"tinytorch.{module.export}" for module in course.modules()[:last]]
+    return [f"tinytorch.{module.export}" for module in course.modules()]
