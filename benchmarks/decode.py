@@ -6,9 +6,8 @@ leaves out what no_grad still keeps track of.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from benchmarks.networks import HEADS, LAYERS, WIDTH, Run, repeat
+from benchmarks.networks import HEADS, LAYERS, WIDTH, Run, repeat, torch_block
 
 TOKENS, VOCABULARY = 256, 512
 
@@ -36,32 +35,9 @@ def decode_torch(inference: bool = False) -> Run:
     import torch
     from torch import nn
 
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-            self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-            self.mlp = nn.Sequential(
-                nn.Linear(WIDTH, 4 * WIDTH), nn.GELU("tanh"), nn.Linear(4 * WIDTH, WIDTH)
-            )
-
-        def forward(self, x: Any, keys: Any, values: Any, start: int) -> Any:
-            b, t, d = x.shape
-            end = start + t
-            q, k, v = (
-                part.view(b, t, HEADS, d // HEADS).transpose(1, 2)
-                for part in self.qkv(self.norm1(x)).split(d, dim=2)
-            )
-            keys[:, :, start:end], values[:, :, start:end] = k, v
-            y = nn.functional.scaled_dot_product_attention(
-                q, keys[:, :, :end], values[:, :, :end], is_causal=t > 1
-            )
-            x = x + self.out(y.transpose(1, 2).reshape(b, t, d))
-            return x + self.mlp(self.norm2(x))
-
     torch.manual_seed(0)
     embed, place = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(TOKENS, WIDTH)
-    blocks = nn.ModuleList([Block() for _ in range(LAYERS)]).eval()
+    blocks = nn.ModuleList([torch_block() for _ in range(LAYERS)]).eval()
     norm, head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY, bias=False)
     head.weight = embed.weight
     shape = (LAYERS, 1, HEADS, TOKENS, WIDTH // HEADS)

@@ -160,9 +160,11 @@ def gpt_ours() -> Run:
     return repeat(step)
 
 
-def gpt_torch(fused: bool = False) -> Run:
-    """The same network and step in PyTorch, as nanoGPT writes it, with PyTorch's own attention."""
-    import torch
+def torch_block() -> Any:
+    """A GPT's block in PyTorch, as nanoGPT writes it, with PyTorch's own attention.
+
+    forward(x) is causal; forward(x, keys, values, start) continues at `start` of a cache.
+    """
     from torch import nn
 
     class Block(nn.Module):
@@ -174,19 +176,31 @@ def gpt_torch(fused: bool = False) -> Run:
                 nn.Linear(WIDTH, 4 * WIDTH), nn.GELU("tanh"), nn.Linear(4 * WIDTH, WIDTH)
             )
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: Any, keys: Any = None, values: Any = None, start: int = 0) -> Any:
             b, t, d = x.shape
             q, k, v = (
                 part.view(b, t, HEADS, d // HEADS).transpose(1, 2)
                 for part in self.qkv(self.norm1(x)).split(d, dim=2)
             )
-            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            if keys is not None:
+                end = start + t
+                keys[:, :, start:end], values[:, :, start:end] = k, v
+                k, v = keys[:, :, :end], values[:, :, :end]
+            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
             x = x + self.out(y.transpose(1, 2).reshape(b, t, d))
             return x + self.mlp(self.norm2(x))
 
+    return Block()
+
+
+def gpt_torch(fused: bool = False) -> Run:
+    """The same network and step in PyTorch, as nanoGPT writes it, with PyTorch's own attention."""
+    import torch
+    from torch import nn
+
     torch.manual_seed(0)
     embed, place = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(LENGTH, WIDTH)
-    body = nn.Sequential(*[Block() for _ in range(LAYERS)], nn.LayerNorm(WIDTH))
+    body = nn.Sequential(*[torch_block() for _ in range(LAYERS)], nn.LayerNorm(WIDTH))
     head = nn.Linear(WIDTH, VOCABULARY, bias=False)
     head.weight = embed.weight
     parameters = [*embed.parameters(), *place.parameters(), *body.parameters()]

@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
 
-from tests.workspaces import built
+from tests.workspaces import broken, built
 from tito import chat, course, milestones, stage, workspace
 from tito.cli import cli
 from tito.workspace import Workspace
@@ -43,17 +41,6 @@ def ws(shared: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.chdir(shared.root)
     return shared
-
-
-@contextmanager
-def broken(ws: Workspace, dotted: str, code: str) -> Iterator[None]:
-    file = ws.export_path(dotted)
-    before = file.read_bytes()
-    file.write_bytes(before + f"\n\n{code}".encode())
-    try:
-        yield
-    finally:
-        file.write_bytes(before)
 
 
 def talk(*args: str, typed: str = "", code: int = 0) -> Result:

@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.workspaces import built
+from tests.workspaces import broken, built
 from tito import course, data, judge, milestones, probes, sandbox, workspace
 from tito.course import CourseError, Milestone
 from tito.judge import Made, Options
@@ -84,18 +82,6 @@ def ready(ws: Workspace, milestone: Milestone) -> None:
         earlier = course.find_milestone(name)
         if milestones.read_record(ws, earlier) is None:
             assert milestones.run(ws, earlier, SHORT[name], lambda line: None).ok
-
-
-@contextmanager
-def broken(ws: Workspace, dotted: str, code: str) -> Iterator[None]:
-    """The workspace with `code` appended to one file of its package."""
-    file = ws.export_path(dotted)
-    before = file.read_bytes()
-    file.write_bytes(before + f"\n\n{code}".encode())
-    try:
-        yield
-    finally:
-        file.write_bytes(before)
 
 
 def run(ws: Workspace, milestone: Milestone, **options: Any) -> Verdict:

@@ -1,5 +1,7 @@
 """Workspaces of learners who have come some way."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tito import course, proofs, workspace
@@ -12,3 +14,15 @@ def built(root: Path, last: int = 20) -> Workspace:
     for module in course.modules()[:last]:
         proofs.build(ws, module)
     return ws
+
+
+@contextmanager
+def broken(ws: Workspace, dotted: str, code: str) -> Iterator[None]:
+    """The workspace with `code` appended to one file of its package."""
+    file = ws.export_path(dotted)
+    before = file.read_bytes()
+    file.write_bytes(before + f"\n\n{code}".encode())
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
