@@ -286,7 +286,8 @@ Worked by hand: predictions 3, 1, 4, 1 for the answers 3, 1, 4, 5 are right thre
 claim comes with them it must agree, within 1e-6 for the digits that were not written. A claim of 0 is a
 claim too, and `nan` agrees with nothing.
 
-Beware of NumPy's kindness: a single prediction against 1,000 answers broadcasts, and gives a number.
+Beware of NumPy's kindness: a single prediction against 1,000 answers broadcasts, and gives a number. Whoever
+is refused should see why: name both shapes, or both numbers, claimed and counted.
 """
 
 # %% exercise="accuracy_from"
@@ -324,15 +325,20 @@ check.equal("type", type(accuracy_from(np.array([1, 2]), np.array([1, 2]))).__na
 check.close("with the claim 0.75", accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=0.75), 0.75, why="claim and count agree")
 check.equal("with the claim 0.3333333 for one of three", accuracy_from([1, 2, 3], [1, 0, 0], claim=0.3333333), 1 / 3,
             why="a claim that was written with seven digits is not a lie: 1e-6 is allowed")
-for _claim in (0.80, 0.70, float("nan")):
+for _claim in (0.8, 0.7, 0.7501, float("nan"), 0.0):
     check.raises(f"the claim {_claim} where 0.75 is counted", ValueError,
-                 lambda: accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=_claim), mention=["0.75", str(_claim)])
-check.raises("the claim 0.0 where 0.75 is counted", ValueError, lambda: accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=0.0),
-             mention=["0.75", "0.0"])
-check.raises("3 predictions for 4 answers", ValueError, lambda: accuracy_from([3, 1, 4], [3, 1, 4, 5]), mention=["3", "4"])
-check.raises("1 prediction for 4 answers", ValueError, lambda: accuracy_from([3], [3, 3, 3, 5]), mention=["1", "4"])
-check.raises("outputs (4, 4) for 4 answers", ValueError, lambda: accuracy_from(np.eye(4), [0, 1, 2, 3]), mention=["(4, 4)", "(4,)"])
-check.raises("no predictions for no answers", ValueError, lambda: accuracy_from([], []), mention=["(0,)"])
+                 lambda: accuracy_from([3, 1, 4, 1], [3, 1, 4, 5], claim=_claim), mention=["0.75", str(_claim)],
+                 why="another number than the counted one is refused, too high, too low, by a hair, or none; the message names both")
+check.raises("3 predictions for 4 answers", ValueError, lambda: accuracy_from([3, 1, 4], [3, 1, 4, 5]), mention=["3", "4"],
+             why="one question has no prediction; name both shapes, said.shape and known.shape")
+check.raises("1 prediction for 4 answers", ValueError, lambda: accuracy_from([3], [3, 3, 3, 5]), mention=["1", "4"],
+             why="said == known would broadcast, and give 0.75")
+check.raises("outputs (4, 4) for 4 answers", ValueError, lambda: accuracy_from(np.eye(4), [0, 1, 2, 3]), mention=["(4, 4)", "(4,)"],
+             why="four rows of outputs are no classes: argmax(axis=1) comes first")
+check.raises("outputs (4, 4) for answers (4, 4)", ValueError, lambda: accuracy_from(np.eye(4), np.eye(4)), mention=["(4, 4)"],
+             why="equal shapes are not enough: one axis, one class for each question")
+check.raises("no predictions for no answers", ValueError, lambda: accuracy_from([], []), mention=["(0,)"],
+             why="the mean of nothing is nan, and nan is no accuracy")
 
 # %% [markdown]
 """
@@ -565,7 +571,7 @@ def surprises(predicted: Mapping[str, float], came: Mapping[str, float]) -> list
 # %% check="surprises" points=4
 _rows = surprises({"much": 8.0, "exact": 3.0, "little": 2.0, "never": 5.0}, {"exact": 3.0, "little": 0.5, "much": 4.0, "more": 2.0})
 check.equal("what it returns, and of what", [type(_rows).__name__, *sorted({type(_row).__name__ for _row in _rows or ()})], ["list", "Surprise"],
-            why="Surprise(name, predicted, came, off) for each step")
+            why="a list of Surprise(name, predicted, came, off), one for each step; NoneType: the return is missing")
 check.equal("8 for 4, 3 for 3, 2 for a half: the names", [_row[0] for _row in _rows], ["little", "much", "exact"],
             why="off by 4, 2 and 1, the worst first; never was not measured, more was not predicted")
 check.close("by how much they are off", [_row[3] for _row in _rows], [4.0, 2.0, 1.0],
