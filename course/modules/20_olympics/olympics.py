@@ -439,14 +439,13 @@ check.equal("type", type(_result).__name__, "Decision", why="keep and reason")
 Now the loop of every optimisation: a step is tried on a copy of what stands, measured **beside** what stands,
 and judged. What is kept stands for the next step; what is dropped leaves no trace but its reason.
 
-Small losses add up. With 2 points to lose, three steps of 0.8 points each would all pass if each were given
-the 2 points anew, and 2.4 would be gone:
+Small losses add up, so what a step may lose is what the kept ones before it have left of the target's points:
 
 ```
                loses    may lose    left after it
-channels        0.8        2.0          1.2        kept
-distilled       0.8        1.2          0.4        kept
-int8            0.8        0.4          0.4        dropped
+first           0.9        2.0          1.1        kept
+second          0.6        1.1          0.5        kept
+third           0.7        0.5          0.5        dropped
 ```
 
 A step that is kept and wins accuracy gives its points back in the same way. A dropped one takes none.
@@ -535,8 +534,8 @@ where 4 came, both are off by 2. A difference would say otherwise: 40 for 38 and
 
 ```
                  predicted    came    off by
-distilled           40          38      1.05
-int8                 3           1      3        the one to think about
+one step            40          38      1.05
+another              3           1      3        the one to think about
 ```
 
 The worst comes first: there your picture of the machine is wrong, and the reason is worth an hour.
@@ -1684,7 +1683,7 @@ def log_of(decisions, steps):
         print(f"{'keep' if decision.keep else 'drop'} {name:15} {decision.reason}")
     predicted = {name: gain for name, gain in PREDICTED.items() if gain is not ...}
     wrong = surprises(predicted, dict(zip(steps, came)))
-    print("\nwhat you predicted, in times faster:", *wrong, sep="\n  ")
+    print("\nwhat you predicted, in times faster:", *(wrong or ["nothing yet: the cell of your prediction is open"]), sep="\n  ")
     return wrong
 
 
@@ -1793,7 +1792,7 @@ kept_texts, decisions = in_turn((gpt, whole), TEXT_STEPS, text_tried)
 for name, decision in decisions.items():
     print(f"{'keep' if decision.keep else 'drop'} {name:15} {decision.reason}")
 guess = {"cached": gain_of_cached} if gain_of_cached is not ... else {}
-print("\nwhat you predicted:", *surprises(guess, dict(zip(TEXT_STEPS, came))), sep="\n  ")
+print("\nwhat you predicted:", *(surprises(guess, dict(zip(TEXT_STEPS, came))) or ["nothing yet"]), sep="\n  ")
 print("\ntokens   rows /   time /")
 for count in (48, 112):
     ways = {"whole": lambda n=count: generate(gpt, prompt, n, temperature=0.0),
