@@ -1098,6 +1098,7 @@ def validate(record: Any, schema: Mapping[str, Any] = SCHEMA, where: str = "reco
 _person = {"type": "object", "required": ["name", "age"], "additionalProperties": False,
            "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}}}
 check.equal("a record that fits", validate({"name": "Ada", "age": 36}, _person), [], why="nothing wrong: an empty list")
+check.equal("a record that holds '' and 0", validate({"name": "", "age": 0}, _person), [], why="they are there, though Python calls them false: name in record")
 check.equal("age is missing", validate({"name": "Ada"}, _person), ["record: age is missing"], why="required names it")
 check.equal("age is -1", validate({"name": "Ada", "age": -1}, _person), ["record.age: -1 is below 0"],
             why="each property by its own schema; where: record.age")
@@ -1247,10 +1248,11 @@ with _folder({}) as _root, _entry_folder() as _here:
     check.equal("what is read again", json.loads(_path.read_text("utf-8")) if _path.is_file() else "no file", _record, why="the record as JSON")
     _wrong = _record | {"track": "swimming", "accuracy": {"before": 0.95, "after": 94.0}}
     check.raises("a track that does not exist and 94 as accuracy", ValueError, lambda: write_submission(_wrong, _path),
-                 mention=["swimming", "94"])
+                 mention=["swimming", "94"], why="all that validate says, a line each: whoever is refused must know what to mend")
     check.equal("the track in the file after that", json.loads(_path.read_text("utf-8")).get("track"), "speed",
                 why="the file of before is still there: nothing is written if anything is wrong, so validate first")
-    check.raises("a record with a user's name in it", ValueError, lambda: write_submission(_record | {"user": "ann"}, str(_path)), mention=["user"])
+    check.raises("a record with a user's name in it", ValueError, lambda: write_submission(_record | {"user": "ann"}, str(_path)), mention=["user"],
+                 why="the schema has no place for it, and a record is published")
     _new = _root / "other.json"
     try:
         write_submission({}, _new)
@@ -1594,7 +1596,7 @@ gain_of_cached = 30.0
 PREDICTED = {"fast kernels": gain_of_fast_kernels, "fewer channels": gain_of_fewer_channels, "distilled": gain_of_distilled,
              "int8": gain_of_int8, "nothing": gain_of_nothing, "cached": gain_of_cached}
 for _name, _gain in PREDICTED.items():
-    check.true(f"{_name}: a number of times faster", isinstance(_gain, (int, float)) and not isinstance(_gain, bool),
+    check.true(f"{_name}: a number of times faster", isinstance(_gain, (int, float, np.number)) and not isinstance(_gain, bool),
                why="a number, as 2 or 0.5, written down before it is measured", got="not answered yet (...)" if _gain is ... else _gain)
     check.true(f"{_name}: above 0 and below 10,000", 0 < _gain < 10_000,
                why="old time by new time: 2 is half the time, 0.5 is twice the time; not a percentage, not seconds", got=_gain)
