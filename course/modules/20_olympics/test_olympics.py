@@ -248,6 +248,18 @@ def test_places_of_problems():
     assert validate({"k": {"z": 1}, "l": {"y": 1}}, deep) == ["record.l: y has no place in it"]
 
 
+def test_what_is_there_is_not_missing():
+    schema = {"required": ["a", "b", "c", "d"]}
+    assert validate({"a": 0, "b": "", "c": False, "d": []}, schema) == []
+    assert validate({"a": 0}, schema) == [f"record: {name} is missing" for name in "bcd"]
+
+
+@pytest.mark.parametrize("claim", [0.6249, 0.6251, 0.62, 0.63, 1.0])
+def test_a_claim_that_is_nearly_right(claim):
+    with pytest.raises(ValueError, match="0.625"):
+        accuracy_from([1] * 5 + [0] * 3, [1] * 8, claim=claim)
+
+
 def test_the_record(record, here):
     assert validate(record) == []
     for side in ("before", "after"):
