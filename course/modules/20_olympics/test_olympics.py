@@ -15,17 +15,21 @@ from tinytorch.olympics import (
     Entry,
     Figures,
     Stage,
+    Surprise,
     Target,
     accuracy_from,
     decide,
     front,
+    in_turn,
     log_place,
     machine,
     machine_record,
     report,
     source_hash,
     submission,
+    surprises,
     try_orders,
+    unlike,
     validate,
     value_problems,
     waterfall,
@@ -126,6 +130,55 @@ def test_decide_needs_pairs():
         decide(Figures(0.9, 1.0, 1), Figures(0.9, 1.0, 1), [1.0] * 7, [1.0] * 8)
 
 
+def trial(standing, candidate):
+    """Models are tuples (accuracy, seconds, bytes)."""
+    both = Figures(*standing), Figures(*candidate)
+    return *both, [standing[1]] * 7, [candidate[1]] * 7
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_turn_against_one_decision_after_the_other(seed):
+    rng = np.random.default_rng(seed)
+    changes = {f"step {i}": rng.choice([0.5, 1.0, 1.5], 2) for i in range(8)}
+    losses = dict(zip(changes, rng.uniform(-0.01, 0.02, 8)))
+    steps = {
+        name: lambda m, n=name: (m[0] - losses[n], m[1] * changes[n][0], m[2] * changes[n][1])
+        for name in changes
+    }
+    kept, decisions = in_turn((0.9, 8.0, 64.0), steps, trial, may_lose=0.03)
+    stands, names = (0.9, 8.0, 64.0), ["start"]
+    for name, step in steps.items():
+        new = step(stands)
+        gains = new[1] <= stands[1] and new[2] <= stands[2] and new[1:] != stands[1:]
+        keep = gains and 0.9 - new[0] <= 0.03
+        assert decisions[name].keep == keep
+        if keep:
+            stands = new
+            names.append(name)
+            assert kept[name] == pytest.approx(new)
+    assert list(kept) == names and list(decisions) == list(steps)
+
+
+def test_in_turn_without_steps():
+    assert in_turn((1.0, 1.0, 1), {}, trial) == ({"start": (1.0, 1.0, 1)}, {})
+
+
+def test_surprises_are_factors():
+    rng = np.random.default_rng(2)
+    said = {str(i): float(v) for i, v in enumerate(rng.uniform(0.1, 9, 12))}
+    got = {str(i): float(v) for i, v in enumerate(rng.uniform(0.1, 9, 15)) if i > 3}
+    rows = surprises(said, got)
+    assert [row.off for row in rows] == sorted((row.off for row in rows), reverse=True)
+    assert {row.name for row in rows} == {str(i) for i in range(4, 12)}
+    for name, predicted, came, off in rows:
+        assert (predicted, came) == (said[name], got[name])
+        assert off == pytest.approx(np.exp(abs(np.log(predicted) - np.log(came))))
+    assert surprises({}, got) == surprises(said, {}) == []
+    assert surprises(got, said) == [
+        Surprise(row.name, row.came, row.predicted, pytest.approx(row.off)) for row in rows
+    ]
+
+
 def test_orders_against_numpy():
     rng = np.random.default_rng(3)
     start, a, b, c = rng.normal(size=(4, 3, 3))
@@ -195,6 +248,18 @@ def test_places_of_problems():
     assert validate({"k": {"z": 1}, "l": {"y": 1}}, deep) == ["record.l: y has no place in it"]
 
 
+def test_what_is_there_is_not_missing():
+    schema = {"required": ["a", "b", "c", "d"]}
+    assert validate({"a": 0, "b": "", "c": False, "d": []}, schema) == []
+    assert validate({"a": 0}, schema) == [f"record: {name} is missing" for name in "bcd"]
+
+
+@pytest.mark.parametrize("claim", [0.6249, 0.6251, 0.62, 0.63, 1.0])
+def test_a_claim_that_is_nearly_right(claim):
+    with pytest.raises(ValueError, match="0.625"):
+        accuracy_from([1] * 5 + [0] * 3, [1] * 8, claim=claim)
+
+
 def test_the_record(record, here):
     assert validate(record) == []
     for side in ("before", "after"):
@@ -236,6 +301,20 @@ def test_what_is_refused(record, tmp_path, change):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    ({}, []), ({"date": "x", "origin": "reference"}, []),
+    ({"dataset": "digits"}, ["dataset: 'mnist' and 'digits'"]),
+    ({"machine": {}}, "all"),
+])  # fmt: skip
+def test_records_of_two_machines(record, change, said):
+    if said == "all":
+        mine = sorted(record["machine"].items())
+        said = [f"machine.{name}: {value!r} and None" for name, value in mine]
+    assert unlike(record, record | change) == said
+    swapped = [line.replace(" and ", ": ").split(": ") for line in said]
+    assert unlike(record | change, record) == [f"{n}: {b} and {a}" for n, a, b in swapped]
+
+
 @pytest.mark.parametrize(("low", "high", "width"), [(1e-4, 1e-1, 33), (3, 7, 10), (1e3, 1e6, 320)])
 def test_log_place_against_numpy(low, high, width):
     for value in np.geomspace(low, high, 11):
@@ -268,6 +347,10 @@ def test_pictures_and_report(tmp_path):
     root = ElementTree.parse(tmp_path / "w.svg").getroot()
     drawn = [int(one.get("width")) for one in root.iter("{http://www.w3.org/2000/svg}rect")]
     assert len(drawn) == 7 and min(drawn) > 0
+    said = ["1.0x", "5.0x", "20.0x", "1.0x", "1.0x", "5.0x"]
+    assert [
+        line.split("x less")[0].split()[-1] + "x" for line in text.splitlines() if "|" in line
+    ] == said
     page = report(entry(), Target(speed=10, size=10))
     assert "missed size" in page and "two <steps>" in page
     with pytest.raises(ValueError, match="no stages"):
