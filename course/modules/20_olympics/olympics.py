@@ -18,7 +18,7 @@ you build now      a target and its judge, accuracy from raw predictions, the lo
 this unlocks       tito olympics: your own entry, in four tracks
 ```
 
-Time: about 6 hours, half of them in your own entry. Every exercise is a cell with a hole in it, and the
+Time: about 7 hours, half of them in your own entry. Every exercise is a cell with a hole in it, and the
 cell below it checks your answer. Run `tito watch` in a terminal beside this notebook.
 """
 
