@@ -44,6 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """run.py, with small batches and few images kept back."""
     loaded = stage.load(HERE / "run.py")
     monkeypatch.setattr(loaded, "VALIDATION", 100)
+    monkeypatch.setattr(loaded, "LARGE", 20)
     monkeypatch.setattr(loaded, "train", partial(loaded.train, batch_size=20))
     return loaded
 
@@ -94,6 +95,21 @@ def test_cnn_passes_its_gate_and_its_pictures_are_drawn(
         "curves.png", "cifar10_cnn_confusion.png", "cifar10_cnn_mistakes.png",
         "cifar10_cnn_filters.png"]  # fmt: skip
     assert all(path.stat().st_size > 3000 for path in paths)
+
+
+def test_residual_network_learns_all_but_what_is_fixed(
+    run: ModuleType, gate: ModuleType, photographs: Digits, tmp_path: Path
+) -> None:
+    part = part_of(gate, "residual")
+    made = made_by(run, part, epochs=2)
+    findings = {f.name: f.ok for f in gate.verdict(part, made)}
+    learned = {"weights", "finite", "moved", "filters", "outputs", "claim accuracy", "claim loss"}
+    assert learned <= {name for name, ok in findings.items() if ok}, findings
+    fixed = gate.FIXED["residual"]
+    still = [n for n in made.before if np.array_equal(made.before[n], made.after[n])]
+    assert sorted(still) == sorted(fixed)
+    draw = stage.load(HERE / "pictures.py").draw
+    assert len(draw({part.name: (part, made)}, tmp_path)) == 4
 
 
 @pytest.mark.parametrize("function", ["mlp", "cnn", "residual"])

@@ -26,7 +26,7 @@ RESIDUAL = {"1": (24, 64), "2.unit": (64, 64), "3": (64, 128), "4.unit": (128, 1
             "5": (128, 256), "6.unit": (256, 256)}  # fmt: skip
 POOLED = {"cnn": ("1", "3", "4"), "residual": ("1", "3", "5")}
 # What the residual network does not learn: its whitened first layer, and the scales of its norms.
-FIXED = ["0.conv.weight", *(f"{name}.norm.weight" for name in RESIDUAL)]
+FIXED = {"residual": ["0.conv.weight", *(f"{name}.norm.weight" for name in RESIDUAL)]}
 UNITS = {"cnn": CNN, "residual": RESIDUAL}
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -138,8 +138,8 @@ def shapes(function: str) -> dict[str, tuple[int, ...]]:
 
 def filters(function: str) -> list[str]:
     """Names of the convolutions' weights that are learned."""
-    found = shapes(function).items()
-    return [name for name, shape in found if len(shape) == 4 and name not in FIXED]
+    found, fixed = shapes(function).items(), FIXED.get(function, [])
+    return [name for name, shape in found if len(shape) == 4 and name not in fixed]
 
 
 # Judging -----------------------------------------------------------------------------------------
@@ -147,8 +147,7 @@ def filters(function: str) -> list[str]:
 
 def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network."""
-    fixed = FIXED if part.function == "residual" else []
-    yield from judge.weights(made, shapes(part.function), fixed)
+    yield from judge.weights(made, shapes(part.function), FIXED.get(part.function, []))
     if names := filters(part.function):
         yield judge.turned(made, names, "09_spatial")
     out = logits(part, part.held_out, made.after)

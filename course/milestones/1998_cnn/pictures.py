@@ -37,7 +37,7 @@ def _names(part: Part) -> list[str]:
 
 def filters(part: Part, made: Made, path: Path) -> Path:
     """The first layer's filters as they were drawn (above) and as they learned (below)."""
-    name = GATE.filters(part.function)[0]
+    name = next(name for name, array in made.after.items() if array.ndim == 4)
     count = min(len(made.after[name]), 16)
     way = (made.after[name] - made.before[name]).reshape(len(made.after[name]), -1)
     moved = np.linalg.norm(way, axis=1)

@@ -55,6 +55,7 @@ INK = 16  # the value of full ink in TinyDigits
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10's training pixels, 0 to 255
 SCALE = Normalize(MEAN, STD)
 VALIDATION = 1000  # images kept back to watch the training
+LARGE = 256  # images in a batch of the residual network
 
 
 # Digits, by your own loops ------------------------------------------------------------------------
@@ -228,7 +229,8 @@ def residual(images, labels, seed=0, epochs=None, checkpoint=None):
         return AveragedSGD([p for p in net.parameters() if p.requires_grad], 0.25, steps)
 
     title, epochs = "A residual network", epochs or 12
-    return train(title, net, images, labels, seed, epochs, optimizer, checkpoint, 256, 0.2)
+    return train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
+                 batch_size=LARGE, smoothing=0.2)  # fmt: skip
 
 
 def start_as_identity(unit):
