@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.workspaces import tito
 from tito import bench, bench_records, course, proofs, workspace
-from tito.cli import cli
 from tito.workspace import Workspace
 
 TOLD = {"threads": 1, "numpy": "2.0", "blas": "openblas 0.3"}
@@ -27,13 +26,6 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     made = workspace.init(tmp_path / "my-torch")
     monkeypatch.chdir(made.root)
     return made
-
-
-def tito(*args: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, list(args))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result
-    assert result.exit_code == code, result.output
-    return result
 
 
 def row(median: float, valid: bool = True) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from click.testing import CliRunner, Result
 
-from tests.workspaces import built
-from tito.cli import cli
+from tests.workspaces import built, tito
 from tito.workspace import Workspace
 
 
@@ -19,13 +17,6 @@ def ws(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
     made = built(tmp_path_factory.mktemp("cli") / "my-torch", last=2)
     monkeypatch.chdir(made.root)
     return made
-
-
-def tito(*args: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, list(args))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result
-    assert result.exit_code == code, result.output
-    return result
 
 
 def test_status_has_a_line_for_each_and_the_next_command(ws: Workspace) -> None:

@@ -11,11 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from tests.workspaces import built
+from tests.workspaces import built, tito
 from tito import course, workspace
-from tito.cli import cli
 from tito.progress import Progress
 from tito.workspace import Workspace
 
@@ -32,13 +30,6 @@ def ws(shared: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.chdir(shared.root)
     return shared
-
-
-def tito(*args: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, list(args))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result
-    assert result.exit_code == code, result.output
-    return result
 
 
 def test_list_shows_what_is_open_and_the_next_command(ws: Workspace) -> None:

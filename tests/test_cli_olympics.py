@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.workspaces import tito
 from tito import course, olympics, workspace
-from tito.cli import cli
 from tito.olympics import Row, Verdict
 from tito.progress import Progress
 from tito.workspace import Workspace
@@ -27,22 +26,13 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 @pytest.fixture
-def finished(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def finished(ws: Workspace) -> Workspace:
     """Every module is recorded as completed."""
     progress = Progress.load(ws)
     for module in course.modules():
         progress.module(module.id)["completed"] = "2026-01-01T00:00:00Z"
     progress.save(ws)
-    if not course.find_module(20).exists:
-        monkeypatch.setattr(olympics, "require", lambda _: None)
     return ws
-
-
-def tito(*args: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, list(args))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result
-    assert result.exit_code == code, result.output
-    return result
 
 
 # Rules --------------------------------------------------------------------------------------------

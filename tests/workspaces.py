@@ -1,10 +1,13 @@
-"""Workspaces of learners who have come some way."""
+"""Workspaces of learners who have come some way, and their command line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
 from tito import course, proofs, workspace
+from tito.cli import cli
 from tito.workspace import Workspace
 
 
@@ -26,3 +29,11 @@ def broken(ws: Workspace, dotted: str, code: str) -> Iterator[None]:
         yield
     finally:
         file.write_bytes(before)
+
+
+def tito(*args: str, code: int = 0) -> Result:
+    """`tito` with these words in the current folder, which must end with `code`."""
+    result = CliRunner().invoke(cli, list(args))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result
+    assert result.exit_code == code, result.output
+    return result

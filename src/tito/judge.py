@@ -189,7 +189,7 @@ def weights(
 ) -> Iterator[Finding]:
     """The run reports exactly these weights, all finite, and every one of them has moved.
 
-    Those in `steps` move by whole steps, and may have come back to where they began.
+    Those in `steps` need not have: they are fixed, or move by whole steps and may have come back.
     """
     told = {name: tuple(np.shape(array)) for name, array in made.after.items()}
     whole = told == dict(shapes) and set(made.before) == set(shapes)
