@@ -675,15 +675,17 @@ def sample(part: Part, made: Made) -> list[str]:
     """The waterfall, a line per stage."""
     shares, lines = accuracies(part, made), []
     for name in STAGES[part.function]:
-        times = []
-        for what in ("one", "many"):
-            if name in raced(part, what):
-                middle, low, high = (1e3 * s for s in interval(seconds(part, made, name, what)))
-                times.append(f"{what} {middle:.3f} ms ({low:.3f} to {high:.3f})")
-                if name != "first":
-                    found = ratio(part, made, name, what)
-                    times[-1] += " {:.1f}x (another run: {:.1f} to {:.1f})".format(
-                        found[0], *again(found)
-                    )
-        lines.append(f"{name:9} {shares[name]:6.1%} right, {', '.join(times)}")
+        raced_in = [what for what in ("one", "many") if name in raced(part, what)]
+        times = ", ".join(_told(part, made, name, what) for what in raced_in)
+        lines.append(f"{name:9} {shares[name]:6.1%} right, {times}")
     return lines
+
+
+def _told(part: Part, made: Made, name: str, what: str) -> str:
+    """The milliseconds of a stage with their interval, and how many times faster than the first."""
+    middle, low, high = (1e3 * s for s in interval(seconds(part, made, name, what)))
+    told = f"{what} {middle:.3f} ms ({low:.3f} to {high:.3f})"
+    if name == "first":
+        return told
+    found = ratio(part, made, name, what)
+    return told + " {:.1f}x (another run: {:.1f} to {:.1f})".format(found[0], *again(found))
