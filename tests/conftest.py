@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import threadpoolctl
 from click.testing import CliRunner, Result
 from hypothesis import settings
 
@@ -166,6 +167,13 @@ FILES = {
         ''',
     "modules/02_activations/hints.toml": '"relu" = ["Larger?", "max", "max(value, 0)"]',
 }
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As milestones train: on busy cores a second thread of the BLAS waits more than it works."""
+    with threadpoolctl.threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

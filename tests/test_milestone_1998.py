@@ -112,6 +112,19 @@ def test_residual_network_learns_all_but_what_is_fixed(
     assert len(draw({part.name: (part, made)}, tmp_path)) == 4
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (16, 144)])
+def test_orthogonal_step_keeps_directions_and_evens_strengths(
+    run: ModuleType, shape: tuple[int, int]
+) -> None:
+    """Against the singular value decomposition; strengths from 1 down to a fifth."""
+    rng = np.random.default_rng(0)
+    u, _, v = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    found = run.orthogonal((u * np.geomspace(1, 0.2, shape[0])) @ v)
+    strengths = u.T @ found @ v.T
+    assert np.abs(strengths - np.diag(np.diag(strengths))).max() < 1e-6
+    assert np.diag(strengths).min() > 0.68 and np.diag(strengths).max() < 1.21
+
+
 @pytest.mark.parametrize("function", ["mlp", "cnn", "residual"])
 def test_gate_computes_what_the_framework_says(
     run: ModuleType, gate: ModuleType, photographs: Digits, function: str, monkeypatch: Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -10,22 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
 import torch
 
 from tito import course, data, judge, stage
 from tito.data import Talks
 from tito.judge import Made, Options, Part
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 HERE = course.find_milestone("2017").folder
 ODD = ["What  is ReLU?", "na\u00efve caf\u00e9 \U0001f642", "a_b 42,  7\n\n x\t", "<end>", "", " "]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As milestones train: on busy cores a second thread of the BLAS waits more than it works."""
-    with threadpoolctl.threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -10,19 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
 
 from tito import course, data, stage
 from tito.judge import Made, Options, Part
 from tito.workspace import WorkspaceError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 HERE = course.find_milestone("2024").folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    with threadpoolctl.threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -109,11 +109,11 @@ def _cnn(images: Array, weights: Arrays) -> Array:
 
 
 def _residual(images: Array, weights: Arrays) -> Array:
-    x = judge.relu(judge.conv2d(_scaled(images), weights["0.conv.weight"]))
+    x = judge.relu(judge.conv2d(_scaled(images), weights["0.conv.weight"], padding=1))
     for name in RESIDUAL:
         seen = _unit(x, weights, name, name in POOLED["residual"])
         x = x + seen if name.endswith("unit") else seen
-    return x.max(axis=(2, 3)) @ weights["9.linear.weight"].T / 9.0  # 3x3 are left of 32x32
+    return x.max(axis=(2, 3)) @ weights["9.linear.weight"].T / 9.0  # 4x4 are left of 32x32
 
 
 def shapes(function: str) -> dict[str, tuple[int, ...]]:
@@ -126,7 +126,7 @@ def shapes(function: str) -> dict[str, tuple[int, ...]]:
         sizes = {"6": (10, 2048)} if function == "cnn" else {}
     found: dict[str, tuple[int, ...]] = {}
     if function == "residual":
-        found |= {"0.conv.weight": (24, 3, 2, 2), "9.linear.weight": (10, 256)}
+        found |= {"0.conv.weight": (24, 3, 3, 3), "9.linear.weight": (10, 256)}
     for name, (inputs, outputs) in UNITS.get(function, {}).items():
         found[f"{name}.conv.weight"] = (outputs, inputs, 3, 3)
         kinds = ("weight", "bias", "running_mean", "running_var")

@@ -1091,9 +1091,9 @@ def _writable(g, tensor):
 
 
 def _own(part, g, position):
-    """`part`, or a copy of it for a second parent if it is `g` or a view of the same memory."""
+    """`part`, or a copy, laid out alike, for a second parent if it is `g` or a view of its memory."""
     shared = part is g or (part.base is not None and part.base is (g if g.base is None else g.base))
-    return part.copy() if position and shared else part
+    return part.copy(order="K") if position and shared else part
 
 # %% exercise="backward.keep"
 #| exporti

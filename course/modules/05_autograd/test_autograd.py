@@ -470,6 +470,13 @@ def test_enable_autograd_wraps_once():
             assert not hasattr(method.__wrapped__, "__wrapped__")
 
 
+def test_copy_for_a_second_parent_lies_as_the_gradient_does():
+    x, sent = leaf(np.ones((3, 2))), []
+    watch = tracked(lambda t: Tensor(t.data), (lambda g, out, t: sent.append(g) or g,), "watch")
+    (x * 1 + watch(x)).backward(np.ones((2, 3)).T)
+    assert sent[0].flags.f_contiguous and sent[0].shape == (3, 2)
+
+
 def test_reflected_operators_keep_their_own_rule():
     x = leaf([2.0, 4.0])
     (10 - x).sum().backward()

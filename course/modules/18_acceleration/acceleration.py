@@ -889,6 +889,7 @@ product, and what is not float32 to module 09: `check_grads` works in float64 an
 
 # %% given="convolution"
 #| exporti
+ROOM = 65536  # numbers of a piece that is worked on in the cache
 originals: dict[tuple[Any, str], Any] = {}  # what stood at (owner, name) before acceleration
 enabled: set[str] = set()  # the names of the kernels that are switched on
 
@@ -930,6 +931,18 @@ def winograd_forward(
     return out
 
 
+def added(arrays: list[Array]) -> Array:
+    """The sum of contiguous arrays of one shape, in the first one's memory, slice by slice."""
+    flat = [array.reshape(-1) for array in arrays]
+
+    def work(part: slice) -> None:
+        for other in flat[1:]:
+            flat[0][part] += other[part]
+
+    crew.run(work, pieces(flat[0].size, ROOM))
+    return arrays[0]
+
+
 def winograd_weight(g: Array, x: Array, padding: int, form: Form) -> Array:
     """Gradient (O, C, 3, 3) of the filters, from g (N, OH, OW, O) and x (N, H, W, C)."""
     (_, oh, ow, o), c, m = g.shape, x.shape[3], form.side
@@ -946,7 +959,7 @@ def winograd_weight(g: Array, x: Array, padding: int, form: Form) -> Array:
         back = both_ways(from_result, tiles, "product").reshape(-1, count, o)
         return data.reshape(-1, count, c).transpose(0, 2, 1) @ back
 
-    total: Any = sum(crew.run(work, pieces(len(x), TILES // (th * tw))))
+    total = added(crew.run(work, pieces(len(x), TILES // (th * tw))))
     filters = both_ways(to_filter, total.reshape(m + 2, m + 2, -1), "f")
     filters = filters.reshape(3, 3, c, o).copy()  # out of scratch memory
     return filters.transpose(3, 2, 0, 1)
@@ -959,7 +972,7 @@ def gemm_weight(g: Array, x: Array, kernel: tuple[int, int], stride: int, paddin
     def work(part: slice) -> Array:
         return columns(x[part], kernel, stride, padding).T @ g[part].reshape(-1, o)
 
-    total: Any = sum(crew.run(work, pieces(len(x), IMAGES)))
+    total = added(crew.run(work, pieces(len(x), IMAGES)))
     return total.reshape(*kernel, c, o).transpose(3, 2, 0, 1)
 
 
@@ -1303,7 +1316,6 @@ def joined(forward: Callable[..., Tensor], backward: Callable[..., Gradients], n
 
 
 ALL = slice(None)
-ROOM = 65536  # numbers of a piece that is worked on in the cache
 
 
 def by_rows(work: Callable[[slice], Any], rows: int, cost: int) -> list[Any]:
