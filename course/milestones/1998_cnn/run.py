@@ -7,7 +7,7 @@ network are trained on the same photographs; last, if you have the time, a resid
 
     python milestones/1998_cnn/run.py             TinyDigits, by your loops (half a minute)
     python milestones/1998_cnn/run.py --cifar10   MLP and CNN on CIFAR-10 (tito data fetch cifar10)
-    python milestones/1998_cnn/run.py --long      the residual network on CIFAR-10 (an hour)
+    python milestones/1998_cnn/run.py --long      the residual network on CIFAR-10 (an hour or two)
 
 Source: LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document
 recognition; He et al. 2015 for the residual network; Page 2018 (DAWNBench) for its shape and the
