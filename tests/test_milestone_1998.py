@@ -112,6 +112,20 @@ def test_residual_network_learns_all_but_what_is_fixed(
     assert len(draw({part.name: (part, made)}, tmp_path)) == 4
 
 
+def test_every_image_is_mirrored_in_every_other_epoch(run: ModuleType) -> None:
+    images, labels = stripes(40, 3)
+    kept, indices = images.copy(), np.arange(40)[::-1]
+    data, mirrored = run.Alternating(images, labels, seed=0), []
+    for data.epoch in range(4):
+        seen, answers = data.__getitems__(indices)
+        assert np.array_equal(answers, labels[::-1]) and np.array_equal(images, kept)
+        mirrored.append((seen == kept[::-1, ..., ::-1]).all(axis=(1, 2, 3)))
+        assert np.array_equal((seen == kept[::-1]).all(axis=(1, 2, 3)), ~mirrored[-1])
+    one, two, three, four = mirrored
+    assert np.array_equal(one, ~two) and np.array_equal(one, three) and np.array_equal(two, four)
+    assert 10 < one.sum() < 30
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (16, 144)])
 def test_orthogonal_step_keeps_directions_and_evens_strengths(
     run: ModuleType, shape: tuple[int, int]

@@ -204,6 +204,23 @@ def orthogonal(matrix):
     return x
 
 
+class Alternating(TensorDataset):
+    """Images and labels; each image is mirrored in every other epoch, and half of them in each.
+
+    By chance, an image would look the same for two epochs half of the time. See Jordan 2024.
+    """
+
+    def __init__(self, images, labels, seed):
+        super().__init__(images, labels)
+        self.odd, self.epoch = np.random.default_rng(seed).random(len(images)) < 0.5, 0
+
+    def __getitems__(self, indices):
+        images, labels = super().__getitems__(indices)
+        turned = self.odd[indices] == (self.epoch % 2 == 1)
+        images[turned] = images[turned][..., ::-1]
+        return images, labels
+
+
 def mlp(images, labels, seed=0, epochs=None, checkpoint=None):
     """A multilayer perceptron: 3072-512-256-10."""
     manual_seed(seed)
@@ -239,8 +256,9 @@ def residual(images, labels, seed=0, epochs=None, checkpoint=None):
         if isinstance(layer, Unit):
             start_as_identity(layer)
     optimizer = Muon([p for p in net.parameters() if p.requires_grad], 0.5)
-    return train("A residual network", net, images, labels, seed, epochs or 12, optimizer,
-                 checkpoint, batch_size=LARGE, smoothing=0.2, climb=0.1)  # fmt: skip
+    title, epochs = "A residual network", epochs or 12
+    return train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
+                 LARGE, smoothing=0.2, climb=0.1, alternate=True)  # fmt: skip
 
 
 def start_as_identity(unit):
@@ -253,25 +271,29 @@ def start_as_identity(unit):
 
 
 def train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
-          batch_size=128, smoothing=0.1, climb=0.2):  # fmt: skip
+          batch_size=128, smoothing=0.1, climb=0.2, alternate=False):  # fmt: skip
     """One cycle of the rate, up for a share `climb` of the steps, on flipped and shifted images.
 
+    alternate: flip each image in every other epoch instead of by chance.
     With `checkpoint`, a file, the run is saved after every epoch, and goes on from there.
     Returns the network, its weights before, and per epoch the loss, val_loss and val_accuracy.
     """
     cut = len(images) - VALIDATION
     print(f"\n{title} on {cut:,} photographs of 32x32, {epochs} epochs")
     print(f"  {sum(p.size for p in net.parameters()):,} parameters")
-    augment = Compose(RandomHorizontalFlip(), RandomCrop(2, mode="reflect"), SCALE)
-    loader = DataLoader(TensorDataset(images[:cut], labels[:cut]), batch_size, shuffle=True,
-                        drop_last=True, seed=seed, prefetch=2, transform=augment)  # fmt: skip
+    rows = images[:cut], labels[:cut]
+    data = Alternating(*rows, seed) if alternate else TensorDataset(*rows)
+    flips = [] if alternate else [RandomHorizontalFlip()]
+    augment = Compose(*flips, RandomCrop(2, mode="reflect"), SCALE)
+    loader = DataLoader(data, batch_size, shuffle=True, drop_last=True, seed=seed,
+                        prefetch=2, transform=augment)  # fmt: skip
     steps = epochs * len(loader)
     trainer = Trainer(net, CrossEntropyLoss(label_smoothing=smoothing), optimizer, seed=seed,
                       scheduler=WarmupCosine(optimizer, int(climb * steps), steps + 1))  # fmt: skip
     before = net.state_dict()
     if checkpoint and Path(checkpoint).exists():
         trainer.load(checkpoint)
-        loader.epoch = trainer.epoch
+        data.epoch = loader.epoch = trainer.epoch
         print(f"  going on after epoch {trainer.epoch}, from {checkpoint}")
     kept_back = [(Tensor(SCALE(images[rows])), Tensor(labels[rows]))
                  for rows in slices(cut, len(images))]  # fmt: skip
@@ -280,6 +302,7 @@ def train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
     began = [time.perf_counter()]
 
     def after(trainer):
+        data.epoch = trainer.epoch
         began.append(time.perf_counter())
         trainer.history.setdefault("seconds", []).append(round(began[-1] - began[-2], 1))
         watched.report(trainer)
