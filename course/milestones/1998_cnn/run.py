@@ -258,7 +258,7 @@ def residual(images, labels, seed=0, epochs=None, checkpoint=None):
     optimizer = Muon([p for p in net.parameters() if p.requires_grad], 0.5)
     title, epochs = "A residual network", epochs or 12
     return train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
-                 LARGE, smoothing=0.2, climb=0.1, alternate=True)  # fmt: skip
+                 batch_size=LARGE, smoothing=0.2, climb=0.1, alternate=True)  # fmt: skip
 
 
 def start_as_identity(unit):
