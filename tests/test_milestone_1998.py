@@ -115,8 +115,9 @@ def test_residual_network_learns_all_but_what_is_fixed(
 def test_every_image_is_mirrored_in_every_other_epoch(run: ModuleType) -> None:
     images, labels = stripes(40, 3)
     kept, indices = images.copy(), np.arange(40)[::-1]
-    data, mirrored = run.Alternating(images, labels, seed=0), []
-    for data.epoch in range(4):
+    now, mirrored = [0], []
+    data = run.Alternating(images, labels, 0, lambda: now[0])
+    for now[0] in range(4):
         seen, answers = data.__getitems__(indices)
         assert np.array_equal(answers, labels[::-1]) and np.array_equal(images, kept)
         mirrored.append((seen == kept[::-1, ..., ::-1]).all(axis=(1, 2, 3)))

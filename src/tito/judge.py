@@ -185,11 +185,11 @@ def share(right: Array) -> float:
 
 
 def weights(
-    made: Made, shapes: Mapping[str, tuple[int, ...]], steps: Sequence[str] = ()
+    made: Made, shapes: Mapping[str, tuple[int, ...]], free: Sequence[str] = ()
 ) -> Iterator[Finding]:
     """The run reports exactly these weights, all finite, and every one of them has moved.
 
-    Those in `steps` need not have: they are fixed, or move by whole steps and may have come back.
+    Those in `free` need not have: they are fixed, or move by whole steps and may have come back.
     """
     told = {name: tuple(np.shape(array)) for name, array in made.after.items()}
     whole = told == dict(shapes) and set(made.before) == set(shapes)
@@ -214,7 +214,7 @@ def weights(
         "06_optimizers",
         "steps that grow without end leave the range of float32",
     )
-    still = [name for name in shapes if name not in steps and not _distance(made, name) > 1e-6]
+    still = [name for name in shapes if name not in free and not _distance(made, name) > 1e-6]
     yield Finding(
         "moved",
         not still,

@@ -51,7 +51,7 @@ def _binary(images: judge.Array, labels: judge.Array) -> tuple[judge.Array, judg
 def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one part."""
     shapes = {"weight": (1, part.x.shape[1]), "bias": (1,)}
-    yield from judge.weights(made, shapes, steps=("bias",))
+    yield from judge.weights(made, shapes, free=("bias",))
     sums = judge.chain(part.held_out, made.after, "")
     yield _agrees(sums, made)
     right = judge.share((sums > 0) == part.answers)

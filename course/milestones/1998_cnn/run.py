@@ -208,15 +208,16 @@ class Alternating(TensorDataset):
     """Images and labels; each image is mirrored in every other epoch, and half of them in each.
 
     By chance, an image would look the same for two epochs half of the time. See Jordan 2024.
+    epoch: a function that tells the number of the one that is running.
     """
 
-    def __init__(self, images, labels, seed):
+    def __init__(self, images, labels, seed, epoch):
         super().__init__(images, labels)
-        self.odd, self.epoch = np.random.default_rng(seed).random(len(images)) < 0.5, 0
+        self.odd, self.epoch = np.random.default_rng(seed).random(len(images)) < 0.5, epoch
 
     def __getitems__(self, indices):
         images, labels = super().__getitems__(indices)
-        turned = self.odd[indices] == (self.epoch % 2 == 1)
+        turned = self.odd[indices] == (self.epoch() % 2 == 1)
         images[turned] = images[turned][..., ::-1]
         return images, labels
 
@@ -282,7 +283,7 @@ def train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
     print(f"\n{title} on {cut:,} photographs of 32x32, {epochs} epochs")
     print(f"  {sum(p.size for p in net.parameters()):,} parameters")
     rows = images[:cut], labels[:cut]
-    data = Alternating(*rows, seed) if alternate else TensorDataset(*rows)
+    data = Alternating(*rows, seed, lambda: trainer.epoch) if alternate else TensorDataset(*rows)
     flips = [] if alternate else [RandomHorizontalFlip()]
     augment = Compose(*flips, RandomCrop(2, mode="reflect"), SCALE)
     loader = DataLoader(data, batch_size, shuffle=True, drop_last=True, seed=seed,
@@ -293,7 +294,7 @@ def train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
     before = net.state_dict()
     if checkpoint and Path(checkpoint).exists():
         trainer.load(checkpoint)
-        data.epoch = loader.epoch = trainer.epoch
+        loader.epoch = trainer.epoch
         print(f"  going on after epoch {trainer.epoch}, from {checkpoint}")
     kept_back = [(Tensor(SCALE(images[rows])), Tensor(labels[rows]))
                  for rows in slices(cut, len(images))]  # fmt: skip
@@ -302,7 +303,6 @@ def train(title, net, images, labels, seed, epochs, optimizer, checkpoint,
     began = [time.perf_counter()]
 
     def after(trainer):
-        data.epoch = trainer.epoch
         began.append(time.perf_counter())
         trainer.history.setdefault("seconds", []).append(round(began[-1] - began[-2], 1))
         watched.report(trainer)

@@ -311,7 +311,7 @@ def verdict(part: Part, made: Made) -> Iterator[Finding]:
     """What must hold of one network."""
     size = VOCABULARY if part.function == "talks" else len(np.unique(part.x))
     wanted = shapes(part.function, size)
-    for finding in judge.weights(made, wanted, steps=("merges",)):
+    for finding in judge.weights(made, wanted, free=("merges",)):
         yield replace(finding, guilty=_owner(finding, wanted, made.after))
     for kind in ("attention", "mlp"):
         names = [name for name in made.after if f".{kind}." in name]
